@@ -1,0 +1,45 @@
+# The book in two commands: `make book` reads it, `make test` checks it. `make` alone lists all targets.
+# Paths are relative throughout: the clone's own path may contain spaces.
+PYTHON ?= python3
+BOOK := .venv-book/bin/python
+FULL := .venv/bin/python
+NOTEBOOK ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help book lab test execute save lock clean .venv .venv-book data
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+book: .venv-book ## build the HTML from the stored outputs (no torch, no data): under 2 minutes the first time
+	@$(BOOK) tools/build.py
+
+lab: .venv data ## open the notebooks in JupyterLab
+	@cd notebooks && ../$(FULL) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root)
+
+test: .venv data ## ruff, unit tests, and every notebook with a shortened budget
+	@$(FULL) -m ruff check .
+	@$(FULL) -m ruff format --check .
+	@$(FULL) -m pytest
+
+execute: .venv data ## run the notebooks at full budget and store their outputs (NOTEBOOK=scheduler: only that one)
+	@$(FULL) tools/nbtools.py execute $(if $(NOTEBOOK),notebooks/$(notdir $(basename $(NOTEBOOK))).ipynb)
+
+save: .venv ## write async_hpo/chapter.py from the cells marked #@save
+	@$(FULL) tools/nbtools.py save
+
+lock: .venv ## compile requirements*.txt anew from requirements*.in (see CONTRIBUTING.md)
+	@$(FULL) tools/lock.py
+
+clean: ## remove what make made, except environments and data
+	rm -rf _build experiments
+
+# The script compares contents, not dates, and repairs what an interrupt left: it is called every time, and quick.
+.venv-book:
+	@$(PYTHON) tools/environment.py .venv-book requirements-book.txt
+
+.venv:
+	@$(PYTHON) tools/environment.py .venv requirements.txt --editable
+
+data: .venv
+	@$(FULL) -m async_hpo.data

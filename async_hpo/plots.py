@@ -1,0 +1,165 @@
+"""Every figure's one home. Functions draw what `runs` and `simulation` compute, and return the matplotlib figure."""
+
+import colorsys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from async_hpo.data import FashionMNIST
+from async_hpo.runs import Run
+from async_hpo.simulation import schedule
+
+WIDTH = 6.4  # inches: text keeps 8 px or more where a phone shrinks the figure to its width
+IDLE = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch": "////", "linewidth": 0.0}
+INK = "#1f4e79"
+STYLE = {
+    "figure.figsize": (WIDTH, 3.6),
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+    "hatch.linewidth": 0.5,
+    "svg.hashsalt": "async_hpo",  # the same figure gives the same file
+}
+
+
+def use_style() -> None:
+    """Set fonts and colours for every figure of the book, and SVG as the notebooks' format. White ground: it is legible
+    on light and dark pages alike."""
+    set_matplotlib_formats("svg")
+    plt.rcParams.update(STYLE)
+
+
+def trial_color(trial_id: int) -> tuple[float, float, float]:
+    """A colour of its own for every trial; trials that run at the same time differ most."""
+    return colorsys.hsv_to_rgb((0.6 + trial_id * 0.618034) % 1, 0.75, 0.78 - 0.2 * (trial_id % 2))
+
+
+def one_image_per_class(data: FashionMNIST) -> Figure:
+    """The first training image of each class."""
+    X, y = data.tensors["train"]
+    figure, axes = plt.subplots(2, 5, figsize=(WIDTH, 2.9))
+    for label, ax in enumerate(axes.flat):
+        ax.imshow(X[(y == label).nonzero()[0, 0], 0], cmap="gray_r")
+        ax.set_title(data.text_labels([label])[0], fontsize=11)
+        ax.set_axis_off()
+    return figure
+
+
+def learning_curve(reports: pd.DataFrame, metric: str = "validation_error") -> Figure:
+    """One trial: its metric after each epoch. `reports` has the columns `epoch` and `metric`."""
+    figure, ax = plt.subplots()
+    ax.plot(reports.epoch, reports[metric], marker="o", color=INK)
+    ax.set(xlabel="epoch", ylabel=_label(metric), ylim=(0, 1), xticks=reports.epoch)
+    return figure
+
+
+def learning_curves(run: Run) -> Figure:
+    """All trials: their metric over wall-clock time, one colour a trial, its number at the last report."""
+    figure, ax = plt.subplots()
+    for trial_id, reports in run.reports.groupby("trial_id"):
+        color = trial_color(trial_id)
+        ax.plot(reports.time, reports[run.metric], marker=".", color=color)
+        last = reports.iloc[-1]
+        ax.annotate(
+            trial_id, (last.time, last[run.metric]), (4, 0), textcoords="offset points", color=color, va="center"
+        )
+    ax.set(xlabel="wall-clock time [s]", ylabel=_label(run.metric), xlim=(0, run.wallclock_time * 1.03), ylim=(0, 1))
+    return figure
+
+
+def gantt(run: Run) -> Figure:
+    """Which worker ran which trial when: start-up pale, training in the trial's colour, idle time hatched."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.5 + 0.5 * run.n_workers))
+    ax.barh(range(run.n_workers), run.wallclock_time, height=0.8, **IDLE)
+    for trial in run.trials.itertuples():
+        color = trial_color(trial.trial_id)
+        ax.barh(trial.worker, trial.end - trial.start, left=trial.start, height=0.8, color="white")
+        ax.barh(trial.worker, trial.end - trial.start, left=trial.start, height=0.8, color=color, alpha=0.35)
+        if trial.train_start == trial.train_start:  # NaN: it never reported
+            ax.barh(trial.worker, trial.end - trial.train_start, left=trial.train_start, height=0.8, color=color)
+        ax.text((trial.start + trial.end) / 2, trial.worker, trial.trial_id, ha="center", va="center", color="white")
+    keys = [
+        Patch(color=INK, label="training"),
+        Patch(color=INK, alpha=0.35, label="start-up"),
+        Patch(**IDLE, label="idle"),
+    ]
+    _worker_rows(ax, run.n_workers, run.wallclock_time)
+    figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _worker_rows(ax, n_workers: int, until: float) -> None:
+    ax.set(xlabel="wall-clock time [s]", ylabel="worker", xlim=(0, until), yticks=range(n_workers))
+    ax.set_ylim(n_workers - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+
+
+def incumbent(run: Run) -> Figure:
+    """The best metric so far over wall-clock time, as steps; points where it improved."""
+    figure, ax = plt.subplots()
+    best = run.incumbent()
+    ax.step([*best.time, run.wallclock_time], [*best[run.metric], best[run.metric].iloc[-1]], where="post", color=INK)
+    improved = best[best[run.metric].diff().fillna(-1) < 0]
+    ax.plot(improved.time, improved[run.metric], "o", color=INK)
+    ax.set(xlabel="wall-clock time [s]", ylabel=f"best {_label(run.metric)}", xlim=(0, run.wallclock_time), ylim=(0, 1))
+    return figure
+
+
+def seconds_per_epoch(seconds: pd.Series) -> Figure:
+    """Seconds an epoch takes, by batch size (the index)."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.4))
+    bars = ax.barh([str(batch_size) for batch_size in seconds.index], seconds, color=INK, height=0.6)
+    ax.bar_label(bars, fmt="%.1f s", padding=4)
+    ax.set(xlabel="time per epoch [s]", ylabel="batch size", xlim=(0, seconds.max() * 1.15))
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+def three_schedules(durations: pd.Series, n_workers: int) -> Figure:
+    """The same trials one after the other, in synchronous batches, and asynchronously: idle time hatched.
+
+    Args:
+        durations: seconds a trial takes; the index numbers the trials (and chooses their colours).
+        n_workers: of the two parallel schedules.
+    """
+    plans = {
+        "sequential, 1 worker": (schedule(durations, 1), 1),
+        f"synchronous, {n_workers} workers": (schedule(durations, n_workers, synchronous=True), n_workers),
+        f"asynchronous, {n_workers} workers": (schedule(durations, n_workers), n_workers),
+    }
+    heights = [workers + 0.8 for _, workers in plans.values()]
+    figure, axes = plt.subplots(3, sharex=True, figsize=(WIDTH, 1.5 + 0.36 * sum(heights)), height_ratios=heights)
+    for ax, (title, (plan, workers)) in zip(axes, plans.items(), strict=True):
+        makespan = plan.end.max()
+        idle = 1 - durations.sum() / (workers * makespan)
+        ax.barh(range(workers), makespan, height=0.84, **IDLE)
+        for trial_id, row in zip(durations.index, plan.itertuples(), strict=True):
+            color = trial_color(trial_id)
+            ax.barh(row.worker, row.end - row.start, left=row.start, height=0.84, color=color, edgecolor="white")
+        ax.set_title(f"{title}: {makespan:,.0f} s, {idle:.0%} idle", loc="left", fontsize=11)
+        _worker_rows(ax, workers, durations.sum() * 1.02)
+        ax.label_outer()
+    figure.legend(handles=[Patch(**IDLE, label="idle")], loc="outside lower right", frameon=False)
+    return figure
+
+
+def _label(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def save_opening_figure(run: Run, path: Path, n_workers: int = 4) -> None:
+    """Draw `three_schedules` from the durations of a run's finished trials, for the book's first page."""
+    finished = run.trials[run.trials.status == "Completed"].set_index("trial_id")
+    with plt.rc_context(STYLE):
+        figure = three_schedules(finished.end - finished.start, n_workers)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Description": run.name})
+    plt.close(figure)

@@ -1,0 +1,87 @@
+"""The notebooks as they are committed: executed, in order, and as the package knows them."""
+
+import ast
+import json
+import re
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+from nbtools import CHAPTER, RECORDED, ROOT, code_cells, digest, notebooks, saved_code
+
+from async_hpo import runs
+
+NOTEBOOKS = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+
+
+@NOTEBOOKS
+def test_outputs_belong_to_the_code(path):
+    notebook = nbformat.read(path, as_version=4)
+    stored = notebook.metadata.get("async_hpo", {}).get("digest")
+    assert stored == digest(notebook), f"code and outputs differ: make execute NOTEBOOK={path.stem}"
+
+
+@NOTEBOOKS
+def test_every_cell_is_executed_in_order_without_an_error(path):
+    cells = code_cells(nbformat.read(path, as_version=4))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+
+
+@NOTEBOOKS
+def test_every_figure_has_alt_text_and_caption(path):
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        if any({"image/svg+xml", "image/png"} & set(output.get("data", {})) for output in cell.outputs):
+            words = cell.metadata.get("mystnb", {})
+            assert len(words.get("image", {}).get("alt", "")) > 40, cell.source
+            assert words.get("figure", {}).get("caption"), cell.source
+
+
+@NOTEBOOKS
+def test_what_a_reader_would_trip_over(path):
+    assert path.stat().st_size < 2_000_000
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.language_info.name == "python"
+    outputs = json.dumps([cell.outputs for cell in code_cells(notebook)])
+    assert not re.search(r"\\u001b\[", outputs), "colour codes"
+    assert not re.search(r"[\"' ](/home|/root|/tmp|/Users|/work)/", outputs), "a path of the machine"
+    stated = int(re.search(r"\*\*Run time:\*\* about (\d+) minutes", notebook.cells[0].source)[1])
+    assert abs(stated - notebook.metadata.async_hpo.seconds / 60) < 1, "the stated run time is not the measured one"
+
+
+def test_the_package_holds_the_saved_cells():
+    assert CHAPTER.read_text() == saved_code(), "make save"
+
+
+def notebook_of(*sources):
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+
+
+def test_the_digest_sees_code_and_not_comments():
+    written = notebook_of("x = 1  # a comment\nprint( x )", "%matplotlib inline", "f'{x:.2f}'")
+    assert digest(written) == digest(notebook_of("# other\nx = 1\nprint(x)", "%matplotlib inline", 'f"{x:.2f}"'))
+    for other in ("x = 2\nprint(x)", "x = 1\nprint(x, x)", "x = 1"):
+        assert digest(written) != digest(notebook_of(other, "%matplotlib inline", "f'{x:.2f}'"))
+    assert digest(written) != digest(notebook_of("x = 1\nprint(x)", "f'{x:.2f}'"))
+
+
+def test_the_digest_is_the_same_on_every_python():
+    """A fixed value: `ast` of Python 3.11 to 3.13 must agree on it."""
+    source = "def f(a, *b: int, c=1) -> None:\n    class C: pass\n    return [x for x in b if x] or f'{a!r:>{c}}'"
+    assert ast.parse(source)
+    assert digest(notebook_of(source)) == "f2c7aa78893a8fbb674bc71bbb7bf24182ce768a316258eb9ab583aad659afbe"
+
+
+@pytest.mark.parametrize("notebook, name", RECORDED.items())
+def test_recordings_are_the_runs_that_the_notebooks_show(notebook, name):
+    (folder,) = runs.RECORDINGS.glob(f"{name}-*")
+    assert folder.name in (ROOT / "notebooks" / f"{notebook}.ipynb").read_text(), "make execute"
+    reports = runs._load(folder).results
+    assert len(reports) > 0 and reports.trial_id.nunique() >= 8
+
+
+def test_the_opening_figure_is_drawn_from_the_recording():
+    (folder,) = runs.RECORDINGS.glob("lenet-random-search-*")
+    figure = ElementTree.parse(ROOT / "book" / "_static" / "three-schedules.svg")
+    description = figure.find(".//{http://purl.org/dc/elements/1.1/}description")
+    assert description.text == folder.name

@@ -1,0 +1,98 @@
+"""Make a virtual environment, or find that it is as it should be: `make .venv` and `make .venv-book` call this.
+
+    python3 tools/environment.py .venv-book requirements-book.txt
+    python3 tools/environment.py .venv requirements.txt --editable
+
+What goes wrong is said in one line, and the next call starts over. Only the standard library, and syntax that an old
+Python understands, so that it can say that it is too old.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+OLDEST, NEWEST = (3, 11), (3, 13)  # what the lock is compiled and tested for
+
+
+def main(folder, requirements, *options):
+    check_python()
+    stamp = os.path.join(folder, "complete")
+    wanted = fingerprint(folder, requirements)
+    if read(stamp) == wanted:
+        return
+    what = "%s from %s" % (folder, requirements)
+    size = "about 7 GB, some 5 minutes" if "--editable" in options else "about 300 MB, under a minute"
+    print("Making %s (%s) ..." % (what, size), flush=True)
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)  # half made, or made for other requirements
+    python = os.path.join(folder, "bin", "python")
+    run("cannot make %s" % folder, sys.executable, "-m", "venv", folder)
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input", "--no-deps"]
+    run("cannot install %s" % what, *(pip + ["-r", requirements]))
+    if "--editable" in options:
+        run("cannot install the package async_hpo", *(pip + ["--no-build-isolation", "--editable", "."]))
+    with open(stamp, "w") as file:
+        file.write(wanted)
+
+
+def check_python():
+    found, version = sys.version_info[:2], "%d.%d" % sys.version_info[:2]
+    if found < OLDEST:
+        stop("Python %d.%d or newer is needed, this is %s. Try: make PYTHON=python3.12 ..." % (OLDEST + (version,)))
+    if found > NEWEST:
+        print("Python %s is newer than the newest one tested (%d.%d); trying all the same." % ((version,) + NEWEST))
+
+
+def fingerprint(folder, requirements):
+    """Changes with the requirements, the Python, and the place of the clone (a moved environment is broken)."""
+    parts = [read(requirements), sys.version, os.path.abspath(folder)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def run(complaint, *command):
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode != 0:
+        stop("%s: %s" % (complaint, reason(result.stdout.decode(errors="replace"))))
+
+
+def reason(output):
+    for sign, meaning in SIGNS.items():
+        if sign in output:
+            return meaning
+    errors = [line for line in output.splitlines() if line.strip()]
+    return errors[-1].strip() if errors else "no reason given"
+
+
+NO_NETWORK = "no package registry can be reached. Check the network, then call make again."
+NO_VENV = "this Python has no venv. On Debian and Ubuntu, install the package python3-venv."
+SIGNS = {
+    "No space left on device": "the disk is full.",
+    "Failed to establish a new connection": NO_NETWORK,
+    "Connection refused": NO_NETWORK,
+    "Temporary failure in name resolution": NO_NETWORK,
+    "Name or service not known": NO_NETWORK,
+    "Network is unreachable": NO_NETWORK,
+    "ensurepip is not available": NO_VENV,
+    "No module named venv": NO_VENV,
+}
+
+
+def stop(message):
+    sys.exit("make: " + message)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except KeyboardInterrupt:
+        stop("interrupted; the next call starts the environment over.")
