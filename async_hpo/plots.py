@@ -39,8 +39,12 @@ def use_style() -> None:
 
 
 def trial_color(trial_id: int) -> tuple[float, float, float]:
-    """A colour of its own for every trial; trials that run at the same time differ most."""
-    return colorsys.hsv_to_rgb((0.6 + trial_id * 0.618034) % 1, 0.75, 0.78 - 0.2 * (trial_id % 2))
+    """A colour of its own for every trial, far from its neighbours' in hue, and dark enough to read white text on it
+    and the colour itself on white (contrast 4.5, WCAG 2 AA)."""
+    rgb = colorsys.hsv_to_rgb((0.6 + trial_id * 0.618034) % 1, 0.8, 1)
+    luminance = sum(weight * value**2.2 for weight, value in zip((0.2126, 0.7152, 0.0722), rgb, strict=True))
+    darker = min(0.75, (0.17 / luminance) ** (1 / 2.2))
+    return tuple(darker * value for value in rgb)
 
 
 def one_image_per_class(data: FashionMNIST) -> Figure:
@@ -86,7 +90,9 @@ def gantt(run: Run) -> Figure:
         ax.barh(trial.worker, trial.end - trial.start, left=trial.start, height=0.8, color=color, alpha=0.35)
         if trial.train_start == trial.train_start:  # NaN: it never reported
             ax.barh(trial.worker, trial.end - trial.train_start, left=trial.train_start, height=0.8, color=color)
-        ax.text((trial.start + trial.end) / 2, trial.worker, trial.trial_id, ha="center", va="center", color="white")
+        if trial.end - trial.start > 0.04 * run.wallclock_time:  # else the number would not fit
+            at = ((trial.start + trial.end) / 2, trial.worker)
+            ax.text(*at, trial.trial_id, ha="center", va="center", color="white", fontweight="bold")
     keys = [
         Patch(color=INK, label="training"),
         Patch(color=INK, alpha=0.35, label="start-up"),

@@ -1,4 +1,7 @@
-"""One pytest run for everything: unit tests first, then the notebooks in the book's order, all with a short budget."""
+"""Pytest, for unit tests and notebooks alike: unit tests first, then the notebooks in the book's order, with a short budget.
+
+Here and not in tests/, so that `pytest notebooks` sees it too.
+"""
 
 import os
 from collections import defaultdict
