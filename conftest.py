@@ -1,4 +1,4 @@
-"""Pytest, for unit tests and notebooks alike: unit tests first, then the notebooks in the book's order, with a short budget.
+"""Pytest, for unit tests and notebooks: unit tests first, then the notebooks in order, with a short budget.
 
 Here and not in tests/, so that `pytest notebooks` sees it too.
 """
