@@ -41,6 +41,7 @@ from syne_tune.util import experiment_path
 from tqdm import tqdm
 
 from async_hpo import ROOT
+from async_hpo.forkserver_backend import ForkserverBackend
 
 T = TypeVar("T")
 
@@ -93,9 +94,12 @@ class SafeResults(StoreResultsCallback):
         self.trials[trial.trial_id] = {"trial_id": trial.trial_id, "status": Status.in_progress, "start": start}
         self._mark()
 
+    def on_resume_trial(self, trial) -> None:
+        self.trials[trial.trial_id].update(status=Status.in_progress, end=math.nan)
+
     def on_trial_result(self, trial, status: str, result: dict[str, Any], decision: str) -> None:
         super().on_trial_result(trial, status, result, decision)
-        if decision != SchedulerDecision.CONTINUE:
+        if decision != SchedulerDecision.CONTINUE and status != Status.completed:
             self._end(trial.trial_id, Status.paused if decision == SchedulerDecision.PAUSE else Status.stopped)
 
     def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
@@ -195,7 +199,7 @@ class TrialGuard(TunerCallback):
 
 
 def _avoid_spaces(backend) -> None:
-    if not isinstance(backend, LocalBackend):
+    if not isinstance(backend, LocalBackend) or isinstance(backend, ForkserverBackend):  # which has no command line
         return
     if any(" " in str(path) for path in (backend.binary, backend.entry_point, backend.local_path)):
         backend.binary = os.path.relpath(backend.binary)
