@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from helpers import alive, assert_interrupted, kernel, wait_for
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import choice, randint, uniform
 from syne_tune.experiments import load_experiment
@@ -22,13 +23,9 @@ from syne_tune.optimizer.schedulers import PopulationBasedTraining
 from async_hpo import ForkserverBackend, data, forkserver_backend, runs
 from async_hpo.chapter import hpo_objective_lenet_synetune
 
+pytestmark = pytest.mark.usefixtures("folder")
+
 SPACE = {"x": uniform(0, 1)}
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("SYNETUNE_FOLDER", str(tmp_path / "experiments"))
-    return tmp_path / "experiments"
 
 
 def backend_for(objective, space=SPACE, preload=(__name__,), **options):
@@ -63,26 +60,6 @@ def report_epochs(x, n_epochs=3, pause=0.05):
     for epoch in range(1, n_epochs + 1):
         time.sleep(pause)
         report(epoch=epoch, error=x / epoch)
-
-
-def alive(pids):
-    """Those of the processes that run: neither gone nor zombies."""
-    found = []
-    for pid in pids:
-        try:
-            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.append(pid)
-        except psutil.NoSuchProcess:
-            pass
-    return found
-
-
-def wait_for(condition, seconds, what):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.05)
-    return value
 
 
 def assert_nothing_lost_or_doubled(run):
@@ -307,6 +284,18 @@ def test_trials_end_with_the_driver(folder, how):
     assert "EOFError" not in err and "BrokenPipe" not in err
     if how == signal.SIGINT:
         assert err.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_interrupting_a_notebook(folder):
+    with kernel() as (manager, client, process):
+        request = client.execute(f"import sys; sys.argv = ['', 'program', '300']\n{PROGRAM}")
+        results = wait_for_results(folder, "program")
+        manager.interrupt_kernel()
+        assert_interrupted(client, request)
+        wait_for(lambda: not alive([int(pid) for pid in results.pid.unique()]), 10, "the end of the trials")
+        assert len(results_of(folder, "program")) >= len(results)
+        started = [child.pid for child in process.children(recursive=True)]  # the server waits for the next run
+    wait_for(lambda: not alive(started), 10, "the end of the server, with the kernel's")
 
 
 def test_two_tuners_at_once(folder):

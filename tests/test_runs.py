@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from jupyter_client.manager import KernelManager
+from helpers import assert_interrupted, kernel, wait_for
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.backend import PythonBackend
 from syne_tune.config_space import uniform
@@ -20,6 +20,8 @@ from syne_tune.optimizer.baselines import RandomSearch
 
 from async_hpo import runs
 from async_hpo.chapter import hpo_objective_lenet_synetune, lenet_config_space
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 # The text of a program that a test starts in a process of its own, to kill or to interrupt it.
 PROGRAM = """
@@ -48,12 +50,6 @@ tuner = Tuner(
 )
 tuner.run()
 """
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("SYNETUNE_FOLDER", str(tmp_path / "experiments"))
-    return tmp_path / "experiments"
 
 
 def run_tuner(objective, seconds, space=None, **options):
@@ -85,14 +81,6 @@ def processes_of(folder):
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             pass
     return found
-
-
-def wait_for(condition, seconds, what):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.2)
-    return value
 
 
 def number_of_results(folder):
@@ -162,26 +150,16 @@ def test_a_wrong_metric_name_is_a_clear_error():
 
 
 def test_interrupting_the_kernel_leaves_no_process_and_every_result(folder):
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel()
-    client = manager.blocking_client()
-    try:
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
+    with kernel() as (manager, client, process):
         request = client.execute(PROGRAM.replace("SECONDS", "300"))
-        kernel = psutil.Process(manager.provisioner.pid)
         wait_for(lambda: number_of_results(folder) >= 6, 60, "results")
         before = number_of_results(folder)
         manager.interrupt_kernel()
-        reply = client.get_shell_msg(timeout=30)
-        assert reply["parent_header"]["msg_id"] == request and reply["content"]["ename"] == "KeyboardInterrupt"
-        assert not kernel.children(recursive=True), "not even a zombie"
+        assert_interrupted(client, request)
+        assert not process.children(recursive=True), "not even a zombie"
         assert number_of_results(folder) >= before
         assert set(pd.read_csv(folder / "program" / "trials.csv").status) == {"Stopped"}
         assert not any(part.name.startswith(".part") for part in (folder / "program").iterdir())
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
 
 
 def test_killing_the_tuner_keeps_all_but_the_last_seconds(folder):
