@@ -168,9 +168,11 @@ class ForkserverBackend(LocalBackend):
             warnings.warn(f"{n_workers} workers share {places} {kind}: each trial gets slower.", stacklevel=2)
 
     def _kill_process(self, trial_id: int) -> None:
-        self.trial_subprocess[trial_id].killed = True
-        super()._kill_process(trial_id)
-        self.trial_subprocess[trial_id].wait()  # its worker is free when this returns
+        process = self.trial_subprocess[trial_id]
+        if process.poll() is None:
+            process.killed = True
+            super()._kill_process(trial_id)
+            process.wait()  # its worker is free when this returns
 
     def __str__(self) -> str:
         return f"forkserver {self._name}"
@@ -208,6 +210,7 @@ class TrialProcess:
         if self.returncode is None and (code := self._exitcode()) is not None:
             self.returncode, self.end = code, time.time()
             self._kill_group()
+            self._process = None  # lets go of its pipes
             if code < 0 and not self.killed:
                 name = signal.Signals(-code).name
                 self._explain(f"The trial's process was killed by {name}: from outside, or out of memory.")
@@ -243,7 +246,8 @@ class TrialProcess:
 
     def kill(self) -> None:
         self._kill_group()
-        self._process.kill()
+        if self._process is not None:
+            self._process.kill()
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_process": None}  # saved with the tuner; the process stays its driver's
@@ -354,6 +358,7 @@ if sys.platform != "win32":
             self.set_forkserver_preload([__name__, "async_hpo.preload"])
             self._spare: _Fork | None = None
             self._spare_of: int | None = None
+            self._taking = threading.Lock()
             atexit.register(self.stop)
 
         def process(self, **options) -> multiprocessing.Process:
@@ -369,10 +374,11 @@ if sys.platform != "win32":
 
             Forking takes some 20 ms, for torch is large: the next one is forked while this one works.
             """
-            self._discard_spare(unless=self.running())
-            ready = self._spare or self._fork()
-            self._spare, self._spare_of = self._fork(), self.running()
-            return ready
+            with self._taking:
+                self._discard_spare(unless=self.running())
+                ready = self._spare or self._fork()
+                self._spare, self._spare_of = self._fork(), self.running()
+                return ready
 
         def _fork(self) -> "_Fork":
             done, write_end = os.pipe()

@@ -537,6 +537,34 @@ def test_without_fork_trials_are_fresh_processes(monkeypatch):
     assert_nothing_lost_or_doubled(runs.load_run("test"))
 
 
+def test_each_trial_gets_a_gpu_of_its_own():
+    def objective(x):
+        from syne_tune import Reporter
+
+        Reporter()(epoch=1, error=x, gpu=int(os.environ["CUDA_VISIBLE_DEVICES"]))
+        time.sleep(0.2)
+
+    backend = backend_for(objective)
+    backend._prepare_for_schedule(num_gpus=2)
+    run_tuner(objective, max_trials=4, trial_backend=backend)
+    reports = runs.load_run("test").reports
+    assert set(reports.gpu) == {0, 1} and reports.gpu.iloc[0] != reports.gpu.iloc[1]
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_many_trials_leave_no_open_files():
+    def objective(x):
+        from syne_tune import Reporter
+
+        Reporter()(epoch=1, error=x)
+
+    backend = backend_for(objective)
+    backend.warm_up()
+    before = psutil.Process().num_fds()
+    run_tuner(objective, max_trials=100, trial_backend=backend)
+    assert psutil.Process().num_fds() < before + 20
+
+
 def test_a_warm_trial_starts_at_once():
     """The gap from a trial's end to the next one's first report."""
     with warnings.catch_warnings():
