@@ -130,6 +130,72 @@ def seconds_per_epoch(seconds: pd.Series) -> Figure:
     return figure
 
 
+def images_per_second(rates: pd.Series, limit: float) -> Figure:
+    """Training images per second after each step (the index, in order), and the limit as a line."""
+    figure, ax = _bars(rates, "training images per second")
+    ax.axvline(limit, color="black", linestyle="--", linewidth=1)
+    ax.annotate(f"limit {limit:,.0f}", (limit, -0.5), (-4, 2), textcoords="offset points", ha="right", va="bottom")
+    ax.set(xlim=(0, max(limit, rates.max()) * 1.05), ylim=(len(rates) - 0.5, -1.1))
+    return figure
+
+
+def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Figure:
+    """Medians as bars, the range of all measurements as a line across each bar's end.
+
+    Args:
+        measured: a row a measurement, with the columns `system` and `column`; systems are drawn in order.
+        ours: bars of systems whose name begins with this get the accent colour.
+    """
+    groups = measured.groupby("system", sort=False)[column]
+    medians, lowest, highest = groups.median(), groups.min(), groups.max()
+    figure, ax = _bars(medians, xlabel, [INK if name.startswith(ours) else "#6b7280" for name in medians.index])
+    ax.hlines(range(len(medians)), lowest, highest, color="black", linewidth=1.5)
+    ax.set(xlim=(0, highest.max() * 1.05))
+    return figure
+
+
+def scaling(measured: pd.DataFrame, ideal: float) -> Figure:
+    """Reports per second against the number of workers, both on log scales, with the ideal line.
+
+    Args:
+        measured: the columns `workers` and `reports_per_second`, a row a measurement.
+        ideal: reports per second that one worker's trials make.
+    """
+    figure, ax = plt.subplots()
+    workers = measured.workers.unique()
+    ax.plot(workers, ideal * workers, color="black", linestyle="--", linewidth=1, label="all that trials report")
+    ax.plot(measured.workers, measured.reports_per_second, "o", color=INK, label="received by the tuner")
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=10)
+    ax.set(xlabel="workers", ylabel="reports per second", xticks=workers, xticklabels=workers)
+    ax.legend(frameon=False)
+    return figure
+
+
+def _bars(values: pd.Series, xlabel: str, colors: str | list[str] = INK):
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.4 * len(values)))
+    bars = ax.barh(values.index, values, color=colors, height=0.7)
+    ax.bar_label(bars, fmt="{:,.0f}", color="white", label_type="center")
+    ax.set(xlabel=xlabel, ylim=(len(values) - 0.5, -0.5))
+    ax.locator_params(axis="x", nbins=6)  # long numbers need the room
+    ax.grid(axis="y", visible=False)
+    return figure, ax
+
+
+def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
+    """What a worker did during a trial, in seconds: a bar a column, a part a row."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.6 + 0.5 * splits.shape[1]))
+    left = pd.Series(0.0, index=splits.columns)
+    for number, (part, seconds) in enumerate(splits.iterrows()):
+        ax.barh(splits.columns, seconds, left=left, color=trial_color(number), height=0.7, label=part)
+        left += seconds
+    ax.invert_yaxis()
+    ax.set(xlabel="wall-clock time [s]")
+    ax.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
 def three_schedules(durations: pd.Series, n_workers: int) -> Figure:
     """The same trials one after the other, in synchronous batches, and asynchronously: idle time hatched.
 
