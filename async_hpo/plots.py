@@ -130,6 +130,33 @@ def seconds_per_epoch(seconds: pd.Series) -> Figure:
     return figure
 
 
+def images_per_second(rates: pd.Series, limit: float) -> Figure:
+    """Training images per second after each step (the index, in order), and the limit as a line."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.4 * len(rates)))
+    bars = ax.barh(rates.index, rates, color=INK, height=0.7)
+    ax.bar_label(bars, fmt="{:,.0f}", color="white", label_type="center")
+    ax.axvline(limit, color="black", linestyle="--", linewidth=1)
+    ax.annotate(f"limit {limit:,.0f}", (limit, -0.5), (-4, 2), textcoords="offset points", ha="right", va="bottom")
+    ax.set(xlabel="training images per second", xlim=(0, max(limit, rates.max()) * 1.05))
+    ax.set_ylim(len(rates) - 0.5, -1.1)
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
+    """What a worker did during a trial, in seconds: a bar a column, a part a row."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.6 + 0.5 * splits.shape[1]))
+    left = pd.Series(0.0, index=splits.columns)
+    for number, (part, seconds) in enumerate(splits.iterrows()):
+        ax.barh(splits.columns, seconds, left=left, color=trial_color(number), height=0.7, label=part)
+        left += seconds
+    ax.invert_yaxis()
+    ax.set(xlabel="wall-clock time [s]")
+    ax.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
 def three_schedules(durations: pd.Series, n_workers: int) -> Figure:
     """The same trials one after the other, in synchronous batches, and asynchronously: idle time hatched.
 
