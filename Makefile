@@ -3,10 +3,11 @@
 PYTHON ?= python3
 BOOK := .venv-book/bin/python
 FULL := .venv/bin/python
+BENCH := .venv-bench/bin/python
 NOTEBOOK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab test execute save lock clean .venv .venv-book data
+.PHONY: help book lab test execute save record bench lock clean .venv .venv-book .venv-bench data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +29,9 @@ execute: .venv data ## run the notebooks at full budget and store their outputs 
 save: .venv ## write async_hpo/chapter.py from the cells marked #@save
 	@$(FULL) tools/nbtools.py save
 
+bench: .venv data .venv-bench ## compare with other systems (within 60 minutes; interrupt it as you like, it goes on)
+	@$(BENCH) -m benchmarks.bench
+
 lock: .venv ## compile requirements*.txt anew from requirements*.in (see CONTRIBUTING.md)
 	@$(FULL) tools/lock.py
 
@@ -40,6 +44,9 @@ clean: ## remove what make made, except environments and data
 
 .venv:
 	@$(PYTHON) tools/environment.py .venv requirements.txt --editable
+
+.venv-bench: .venv
+	@$(PYTHON) tools/environment.py .venv-bench benchmarks/requirements.txt --over .venv
 
 data: .venv
 	@$(FULL) -m async_hpo.data

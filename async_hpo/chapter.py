@@ -40,3 +40,93 @@ lenet_config_space = {
     "max_epochs": shorten(10, to=2),
 }
 lenet_initial_config = {"learning_rate": 0.1, "batch_size": 128}
+
+
+# notebooks/overhead.ipynb
+def hpo_objective_lenet_steps(
+    learning_rate,
+    batch_size,
+    max_epochs,
+    live_plot,
+    in_memory,
+    channels_last,
+    validate_once,
+):
+    """LeNet again, with D2L's costs taken away one by one by switches."""
+    import time
+
+    import torch
+    from async_hpo.data import FashionMNIST
+    from d2l import torch as d2l
+    from syne_tune import Reporter
+
+    class Trainer(d2l.HPOTrainer):
+        def fit_epoch(self):
+            loader = self.val_dataloader
+            self.val_dataloader = None if validate_once else loader
+            super().fit_epoch()
+            self.val_dataloader = loader
+
+    imported = time.time()
+    torch.manual_seed(0)
+    images = FashionMNIST if in_memory else d2l.FashionMNIST
+    data = images(batch_size=batch_size)
+    model = d2l.LeNet(lr=learning_rate, num_classes=10)
+    model.board.display = bool(live_plot)
+    first_batch = next(iter(data.get_dataloader(True)))[0]
+    model.apply_init([first_batch], d2l.init_cnn)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    trainer = Trainer(max_epochs=1, num_gpus=1)
+    report = Reporter()
+    begin = loaded = time.time()
+    for epoch in range(1, max_epochs + 1):
+        if epoch == 1:
+            trainer.fit(model=model, data=data)
+        else:
+            trainer.fit_epoch()
+        trained = time.time()
+        error = trainer.validation_error().item()
+        end = time.time()
+        report(
+            epoch=epoch,
+            validation_error=error,
+            imported=imported,
+            loaded=loaded,
+            training=trained - begin,
+            validation=end - trained,
+        )
+        begin = time.time()
+
+
+# notebooks/overhead.ipynb
+def bare_loop(n_epochs):
+    """Train and validate LeNet, and nothing else."""
+    import json
+    import time
+
+    import torch
+    from async_hpo.data import FashionMNIST
+    from d2l import torch as d2l
+    from torch.nn.functional import cross_entropy
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    data = FashionMNIST(batch_size=128)
+    model = d2l.LeNet(lr=0.1, num_classes=10)
+    model.apply_init([next(iter(data.train_dataloader()))[0]], d2l.init_cnn)
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    start = time.time()
+    for _ in range(n_epochs):
+        model.train()
+        for X, y in data.train_dataloader():
+            loss = cross_entropy(model(X), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            for X, y in data.val_dataloader():
+                (model(X).argmax(dim=1) == y).sum().item()
+    print(json.dumps([start, time.time()]))

@@ -2,6 +2,7 @@
 
     python3 tools/environment.py .venv-book requirements-book.txt
     python3 tools/environment.py .venv requirements.txt --editable
+    python3 tools/environment.py .venv-bench benchmarks/requirements.txt --over .venv
 
 What goes wrong is said in one line, and the next call starts over. Only the standard library, and syntax that an old
 Python understands, so that it can say that it is too old.
@@ -18,8 +19,9 @@ OLDEST, NEWEST = (3, 11), (3, 13)  # what the lock is compiled and tested for
 
 def main(folder, requirements, *options):
     check_python()
+    below = options[options.index("--over") + 1] if "--over" in options else None
     stamp = os.path.join(folder, "complete")
-    wanted = fingerprint(folder, requirements)
+    wanted = fingerprint(folder, requirements) + (read(os.path.join(below, "complete")) if below else "")
     if read(stamp) == wanted:
         return
     what = "%s from %s" % (folder, requirements)
@@ -29,12 +31,25 @@ def main(folder, requirements, *options):
         shutil.rmtree(folder)  # half made, or made for other requirements
     python = os.path.join(folder, "bin", "python")
     run("cannot make %s" % folder, sys.executable, "-m", "venv", folder)
+    if below:
+        lay_over(python, below)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input", "--no-deps"]
     run("cannot install %s" % what, *(pip + ["-r", requirements]))
     if "--editable" in options:
         run("cannot install the package async_hpo", *(pip + ["--no-build-isolation", "--editable", "."]))
     with open(stamp, "w") as file:
         file.write(wanted)
+
+
+def lay_over(python, below):
+    """Let an environment see another one's packages, editable ones too, behind its own."""
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own, others = (
+        subprocess.check_output([path, "-c", where]).decode().strip()
+        for path in (python, os.path.join(below, "bin", "python"))
+    )
+    with open(os.path.join(own, "below.pth"), "w") as file:
+        file.write("import site; site.addsitedir(%r)\n" % others)
 
 
 def check_python():

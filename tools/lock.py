@@ -1,5 +1,6 @@
-"""Compile the two locks with uv: `make lock` calls this."""
+"""Compile the locks with uv: `make lock` calls this."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,15 @@ def compile_lock(source: str, target: str, *options: str) -> None:
     path.write_text(FIRST_LINE.format(target) + path.read_text())
 
 
+def leave_out(target: str, other: str) -> None:
+    """Drop from one lock what another one holds already: its environment is laid over that one's."""
+    held = set(Path(other).read_text().splitlines())
+    blocks = re.split(r"^(?=[a-z0-9])", Path(target).read_text(), flags=re.MULTILINE | re.IGNORECASE)
+    Path(target).write_text("".join(block for block in blocks if block.splitlines()[0] not in held))
+
+
 if __name__ == "__main__":
     compile_lock("requirements.in", "requirements.txt", "--override", "overrides.txt")
     compile_lock("requirements-book.in", "requirements-book.txt", "--constraint", "requirements.txt")
+    compile_lock("benchmarks/requirements.in", "benchmarks/requirements.txt", "--constraint", "requirements.txt")
+    leave_out("benchmarks/requirements.txt", "requirements.txt")

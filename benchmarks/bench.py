@@ -1,0 +1,180 @@
+"""Measure every system of every benchmark three times, in turn: `make bench`. Interrupt it as you like; it goes on.
+
+python -m benchmarks.bench              all that is not measured yet
+python -m benchmarks.bench overhead     only that benchmark
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from async_hpo import ROOT
+from benchmarks import events
+from benchmarks.systems import BENCHMARKS
+
+HERE = ROOT / "benchmarks"  # where D2L's own code finds ../data
+REPETITIONS = 3
+UNDER_WAY = ROOT / "experiments" / "benchmarks.json"
+RESULTS = ROOT / "book" / "recordings" / "benchmarks.json"
+PACKAGES = ("torch", "syne-tune", "ray", "optuna", "d2l")
+START_LIMIT = 120  # seconds until a system's search has to begin
+RAMP = 3  # seconds at the start that the scale benchmark leaves out
+
+
+def measure(benchmark: str, system: str) -> dict:
+    """Run one system for the budget, and return what its trials wrote down."""
+    _, _, budget, systems = BENCHMARKS[benchmark]
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        log = os.path.join(folder, "events")
+        Path(log).touch()
+        environment = os.environ | {
+            "BENCH_FOLDER": folder,
+            "BENCH_EVENTS": log,
+            "SYNETUNE_FOLDER": folder,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",  # two workers on two cores; Syne Tune sets it by itself
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_DEDUP_LOGS": "0",
+        }
+        with open(os.path.join(folder, "out"), "w+") as out:
+            command = [sys.executable, "-m", "benchmarks.systems", benchmark, system]
+            driver = subprocess.Popen(command, cwd=HERE, env=environment, stdout=out, stderr=subprocess.STDOUT)
+            try:
+                clock = _wait_for_clock(log, driver)
+                usage = _watch(driver.pid, log, clock, budget) if clock else {}
+            finally:
+                _end(folder)
+                driver.wait()
+            if not clock:
+                out.seek(0)
+                lines = out.read().splitlines()
+                return {"error": ([line for line in lines if "Error" in line] or lines)[-1:]}
+        found = [event for event in events.read(log) if clock <= event["time"] <= clock + budget]
+        result = summary(benchmark, found, clock, budget, systems[system][2].get("n_workers", 2))
+        return result | usage if benchmark == "scale" else result
+
+
+def _wait_for_clock(log: str, driver: subprocess.Popen) -> float | None:
+    end = time.time() + START_LIMIT
+    while time.time() < end and driver.poll() is None:
+        for event in events.read(log):
+            if event["event"] == "clock":
+                return event["time"]
+        time.sleep(0.02)
+    return None
+
+
+def _watch(driver: int, log: str, clock: float, budget: float) -> dict:
+    """Wait for the budget's end, and return the driver's share of a core and the memory of a trial's process."""
+    process = psutil.Process(driver)
+    time.sleep(max(0, clock + RAMP - time.time()))
+    before, since = sum(process.cpu_times()[:2]), time.time()
+    time.sleep(max(0, clock + budget - time.time()))
+    cpu = (sum(process.cpu_times()[:2]) - before) / (time.time() - since)
+    return {"driver_cpu": round(cpu, 3), "worker_MB": _memory(log)}
+
+
+def _memory(log: str) -> float | None:
+    """Median of the memory (MB) that belongs to one trial's process alone."""
+    sizes = []
+    for pid in {event["pid"] for event in events.read(log) if event["event"] == "start"}:
+        with suppress(psutil.NoSuchProcess):
+            sizes.append(psutil.Process(pid).memory_full_info().uss / 1e6)
+    return round(median(sizes), 1) if sizes else None
+
+
+def _end(folder: str) -> None:
+    """Kill everything that inherited our environment: engines leave their parents' process group."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get("BENCH_FOLDER") == folder:
+                process.send_signal(signal.SIGKILL)
+
+
+def summary(benchmark: str, found: list[dict], clock: float, budget: float, n_workers: int) -> dict:
+    """Numbers of one run from its events: times in seconds since the clock's start."""
+    starts = [event["time"] - clock for event in found if event["event"] == "start"]
+    ends = [event["time"] - clock for event in found if event["event"] == "end"]
+    # A worker is free at a trial's end; the n-th start after the first ones takes the worker of the n-th end.
+    gaps = [start - end for start, end in zip(starts[n_workers:], ends, strict=False)]
+    result = {
+        "finished": len(ends),
+        "first_start": round(starts[0], 3) if starts else None,
+        "gap_median": round(median(gaps), 4) if gaps else None,
+        "gap_max": round(max(gaps), 4) if gaps else None,
+    }
+    if benchmark == "real work":
+        images = sum(event["n"] for event in found if event["event"] == "images")
+        result["images_per_second"] = round(images / budget, 1)
+    if benchmark == "scale":
+        received = [event for event in found if event["event"] == "received" and event["time"] >= clock + RAMP]
+        seconds = received[-1]["time"] - received[0]["time"]
+        result["reports_per_second"] = round((received[-1]["n"] - received[0]["n"]) / seconds, 1)
+    return result
+
+
+def load() -> dict:
+    if UNDER_WAY.exists():
+        return json.loads(UNDER_WAY.read_text())
+    cores, memory = psutil.cpu_count(), round(psutil.virtual_memory().total / 2**30)
+    return {
+        "machine": {"cores": cores, "memory_GiB": memory},
+        "versions": {name: version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
+        "date": date.today().isoformat(),
+        "budgets": {name: budget for name, (_, _, budget, _) in BENCHMARKS.items()},
+        "seconds": 0,
+        "measurements": [],
+    }
+
+
+def save(results: dict, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(results, indent=1) + "\n")
+    part.replace(path)
+
+
+def main(*chosen: str) -> None:
+    if unknown := set(chosen) - set(BENCHMARKS):
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
+    subprocess.run([sys.executable, "-c", "from d2l import torch as d2l; d2l.FashionMNIST()"], cwd=HERE, check=True)
+    results = load()
+    done = {(m["benchmark"], m["system"], m["repetition"]) for m in results["measurements"]}
+    wanted = [
+        (benchmark, system, repetition)
+        for repetition in range(REPETITIONS)
+        for benchmark, (_, _, _, systems) in BENCHMARKS.items()
+        for system in systems
+    ]
+    for key in wanted:
+        if key in done or (chosen and key[0] not in chosen):
+            continue
+        start = time.monotonic()
+        benchmark, system, repetition = key
+        measured = {"benchmark": benchmark, "system": system, "repetition": repetition} | measure(benchmark, system)
+        results["measurements"].append(measured)
+        results["seconds"] = round(results["seconds"] + time.monotonic() - start, 1)
+        save(results, UNDER_WAY)
+        print(f"{len(results['measurements'])} of {len(wanted)}: {json.dumps(measured)}", flush=True)
+    if len(results["measurements"]) == len(wanted):
+        save(results, RESULTS)
+        UNDER_WAY.unlink()
+        print(f"{RESULTS.relative_to(ROOT)}: {results['seconds'] / 60:.0f} minutes of measuring")
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; the next call goes on.")
