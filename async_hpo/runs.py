@@ -127,14 +127,14 @@ class SafeResults(StoreResultsCallback):
         folder = Path(self.csv_file).parent
         if self.results:
             archive = {"method": "zip", "archive_name": "results.csv"}
-            _write(self.dataframe(), folder / ST_RESULTS_DATAFRAME_FILENAME, compression=archive)
+            write_csv(self.dataframe(), folder / ST_RESULTS_DATAFRAME_FILENAME, compression=archive)
         if self.trials:
             columns = ["trial_id", "status", "start", "end"]
-            _write(pd.DataFrame(self.trials.values(), columns=columns), folder / TRIALS_FILENAME)
+            write_csv(pd.DataFrame(self.trials.values(), columns=columns), folder / TRIALS_FILENAME)
         self._dirty, self._last_write = False, time.monotonic()
 
 
-def _write(frame: pd.DataFrame, path: Path, **options) -> None:
+def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
     part = path.with_name(f".part-{path.name}")
     frame.to_csv(part, index=False, **options)
     part.replace(path)
@@ -371,7 +371,11 @@ def _load(folder: Path) -> ExperimentResult:
 
 def load_run(name: str) -> Run:
     """Load the newest run called `<name>-<date>` (see `find_experiment`)."""
-    folder = find_experiment(name)
+    return read_run(find_experiment(name))
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run from the files in its folder."""
     experiment = _load(folder)
     origin = experiment.metadata[ST_TUNER_START_TIMESTAMP]
     reports = experiment.results.rename(columns={ST_TRIAL_ID: "trial_id"})
