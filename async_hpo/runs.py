@@ -348,6 +348,10 @@ class Run:
         useful = (self.trials.end - self.trials.train_start).sum() / total  # NaN, a trial without a report, adds 0
         return pd.Series({"useful": useful, "start-up": busy - useful, "idle": 1 - busy})
 
+    def gaps(self) -> pd.Series:
+        """Seconds from a trial's end to the next start on the same worker; the index is the later trial's."""
+        return (self.trials.start - self.trials.groupby("worker").end.shift()).dropna()
+
     def incumbent(self) -> pd.DataFrame:
         """The incumbent trajectory: `time` and the smallest metric so far (NaN is never the incumbent)."""
         return pd.DataFrame({"time": self.reports.time, self.metric: self.reports[self.metric].cummin()}).dropna()
