@@ -14,14 +14,16 @@ import logging
 import math
 import random
 import re
+import subprocess
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.backend.trial_status import Status, Trial, TrialResult
 from syne_tune.config_space import Domain, loguniform, randint, uniform
@@ -362,6 +364,103 @@ def _uses_every_hyperparameter(report: _Report, trials: dict[str, _Ended]) -> No
             report(claim, trial.errors() != base.errors(), expected, f"the same one: {name} is ignored")
     if not repeatable:
         report.note("the same configuration gave two learning curves: set PyTorch's seed inside, to see them again")
+
+
+# --- 1.2, 1.3, 2.3: comparisons --------------------------------------------------------------------------------------
+
+
+def comparison(reports: pd.DataFrame, by: str, values: Sequence[Any], exercise: str, n_repetitions: int = 2) -> bool:
+    """Check that runs can be compared: all there, repeated, and with the same budget (exercises 1.2, 1.3 and 2.3).
+
+    Args:
+        reports: a row a report, with the columns `by`, `repetition`, `trial`, `time` (seconds) and `validation_error`.
+        by: what is compared, such as `method`; if it is `n_workers`, that many trials must run at a time.
+        values: what has to be in column `by`.
+        exercise: where the hint is.
+        n_repetitions: how many runs of each there must be, at least.
+
+    Returns:
+        Whether everything holds; what does not is printed.
+    """
+    report = _Report(exercise)
+    columns = [by, "repetition", "trial", "time", "validation_error"]
+    if not report("it is a table", isinstance(reports, pd.DataFrame), "a pandas DataFrame", type(reports).__name__):
+        return report.verdict()
+    missing = [name for name in columns if name not in reports]
+    if not report("it has its columns", not missing, ", ".join(columns), f"no {', '.join(missing)}"):
+        return report.verdict()
+    absent = [value for value in values if value not in set(reports[by])]
+    wanted = ", ".join(map(str, values))
+    if not report(f"it has every {by}", not absent, wanted, f"no {', '.join(map(str, absent))}"):
+        return report.verdict()
+    reports = reports[reports[by].isin(values)]
+    right = reports.validation_error.between(0, 1).all()
+    report("validation_error is a share of images", right, "numbers between 0 and 1", "others")
+    groups = reports.groupby(by)
+    _check_repetitions(report, groups, n_repetitions)
+    ends = groups.time.max()
+    seen = ", ".join(f"{value}: {end:.0f} s" for value, end in ends.items())
+    report("all have the same budget", ends.max() <= 1.5 * ends.min(), "last reports at about the same time", seen)
+    if by == "n_workers":
+        _check_concurrency(report, groups)
+    return report.verdict()
+
+
+def _check_repetitions(report: _Report, groups, n_repetitions: int) -> None:
+    few = groups.repetition.nunique()
+    seen = ", ".join(f"{value}: {n}" for value, n in few.items())
+    expected = f"at least {n_repetitions} of each"
+    if report("every one is repeated", (few >= n_repetitions).all(), expected, seen):
+        alike = [
+            value
+            for value, rows in groups
+            if len({tuple(run.validation_error) for _, run in rows.groupby("repetition")}) < rows.repetition.nunique()
+        ]
+        expected = "repetitions with random numbers of their own"
+        report("repetitions differ", not alike, expected, f"the same errors again with {', '.join(map(str, alike))}")
+
+
+def _check_concurrency(report: _Report, groups) -> None:
+    for n_workers, rows in groups:
+        most = 0
+        for _, run in rows.groupby("repetition"):
+            times = run.groupby("trial").time.agg(["min", "max"])
+            most = max(most, *(((times["min"] <= t) & (t <= times["max"])).sum() for t in times["min"]))
+        claim = f"{n_workers} worker{'s' * (n_workers != 1)} run {n_workers} trial{'s' * (n_workers != 1)} at a time"
+        report(claim, most == n_workers, f"{n_workers} trials between their first and last report", f"up to {most}")
+
+
+# --- 2.1: the environment --------------------------------------------------------------------------------------------
+
+
+def environment(python: str | Path) -> bool:
+    """Check an environment with the sources of d2l and Syne Tune (exercise 2.1).
+
+    Args:
+        python: path of its Python.
+
+    Returns:
+        Whether everything holds; what does not is printed.
+    """
+    report = _Report("2.1")
+    if not report("there is a Python", Path(python).is_file(), f"a file {python}", "none"):
+        return report.verdict()
+    code = (
+        "import json, sys; from importlib.util import find_spec; "
+        "found = [find_spec(name) for name in ('d2l', 'syne_tune')]; "
+        "print(json.dumps([sys.prefix != sys.base_prefix, *(spec and spec.origin for spec in found)]))"
+    )
+    run = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    is_virtual, *origins = json.loads(run.stdout) if run.returncode == 0 else (True, None, None)
+    missing = [name for name, origin in zip(("d2l", "syne_tune"), origins, strict=True) if origin is None]
+    if not report("it finds d2l and syne_tune", not missing, "both", f"no {', '.join(missing)}"):
+        return report.verdict()
+    report("it is a virtual environment", is_virtual, "an environment of its own", "the system's Python")
+    for name, origin in zip(("d2l", "syne_tune"), origins, strict=True):
+        source = Path(origin).parents[1]
+        editable = any((source / file).is_file() for file in ("setup.py", "pyproject.toml"))
+        report(f"{name} comes from its source", editable, "a folder with setup.py or pyproject.toml", str(source))
+    return report.verdict()
 
 
 # --- 2.2: the searcher -----------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def replay(
     blackbox = _blackbox(pd.read_csv(table) if isinstance(table, (str, Path)) else table, scheduler.config_space)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         backend = UserBlackboxBackend(
-            blackbox=add_surrogate(blackbox, surrogate or _forest(), blackbox.configuration_space),
+            blackbox=add_surrogate(blackbox, surrogate or forest(), blackbox.configuration_space),
             elapsed_time_attr="seconds",
             max_resource_attr="max_epochs",
             seed=0,  # the table has one repetition of each trial
@@ -162,10 +162,11 @@ def _blackbox(table: pd.DataFrame, config_space: dict):
     )
 
 
-def _forest():
+def forest():
+    """The regression model that `replay` fits to a table: each of its trees sees every trial, so that what is in the
+    table comes out as it is."""
     from sklearn.ensemble import RandomForestRegressor
 
-    # Each tree sees every trial: what is in the table comes out as it is.
     return RandomForestRegressor(n_estimators=100, max_features=0.5, bootstrap=False, random_state=0)
 
 

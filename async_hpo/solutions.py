@@ -73,6 +73,38 @@ dropoutmlp_initial_config = {
 }
 
 
+# notebooks/solutions/random_search_vs_bayesian.ipynb
+from async_hpo import ForkserverBackend, runs
+from syne_tune import StoppingCriterion, Tuner
+
+
+def tune_dropoutmlp(name, scheduler, n_workers, max_wallclock_time):
+    """Run a scheduler on DropoutMLP with warm workers, load the run."""
+    backend = ForkserverBackend(
+        hpo_objective_dropoutmlp_synetune, scheduler.config_space
+    )
+    backend.warm_up()
+    tuner = Tuner(
+        trial_backend=backend,
+        scheduler=scheduler,
+        stop_criterion=StoppingCriterion(
+            max_wallclock_time=max_wallclock_time
+        ),
+        n_workers=n_workers,
+        sleep_time=0,
+        tuner_name=name,
+        max_failures=1000,
+        callbacks=[
+            runs.TrialGuard(),
+            runs.SafeResults(),
+            runs.ProgressBar(max_wallclock_time),
+        ],
+        output_logger=runs.QuietLogger(),
+    )
+    tuner.run()
+    return runs.load_run(name)
+
+
 # notebooks/solutions/local_searcher.ipynb
 import math
 

@@ -1,8 +1,11 @@
 """The checks accept every right answer, however it is written, and name the fault of a wrong one."""
 
 import random
+import subprocess
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from syne_tune.config_space import choice, logfinrange, loguniform, quniform, randint, uniform
 from syne_tune.optimizer.schedulers.searchers.random_searcher import RandomSearcher
@@ -241,6 +244,58 @@ def test_what_is_defined_around_an_objective_is_named(capsys):
 def test_an_argument_that_the_space_lacks_is_named(capsys):
     space = {name: domain for name, domain in SPACE.items() if name != "max_epochs"}
     assert_named(capsys, check.objective(plain_pytorch, space), "seen", "no max_epochs")
+
+
+# --- comparisons and the environment ---------------------------------------------------------------------------------
+
+
+def runs_of(by, values, n_repetitions=3, n_parallel=None, seconds=100):
+    """Reports of runs, made by hand: trials of two reports each, 10 s apart, one after the other on each worker."""
+    rows = []
+    for value in values:
+        for repetition in range(n_repetitions):
+            for trial in range(12):
+                start = trial // (n_parallel or value) * 20 if by == "n_workers" else trial * 20
+                for time in (start + 5, start + 15):
+                    rows.append((value, repetition, trial, time, random.random()))
+    frame = pd.DataFrame(rows, columns=[by, "repetition", "trial", "time", "validation_error"])
+    return frame[frame.time < seconds]
+
+
+def test_comparisons_that_can_be_compared_pass(capsys):
+    assert_passed(capsys, check.comparison(runs_of("method", ["a", "b"]), "method", ["a", "b"], "1.2"))
+    assert_passed(capsys, check.comparison(runs_of("n_workers", [1, 2, 4], seconds=60), "n_workers", [1, 2, 4], "1.3"))
+
+
+@pytest.mark.parametrize(
+    "reports, words",
+    [
+        (None, ["expected", "a pandas DataFrame"]),
+        (runs_of("method", ["a", "b"]).drop(columns="time"), ["seen", "no time"]),
+        (runs_of("method", ["a"]), ["seen", "no b"]),
+        (runs_of("method", ["a", "b"], n_repetitions=1), ["seen", "a: 1, b: 1"]),
+        (runs_of("method", ["a", "b"]).assign(validation_error=0.5), ["✗ repetitions differ"]),
+        (runs_of("method", ["a", "b"]).assign(validation_error=50), ["✗ validation_error is a share"]),
+        (
+            pd.concat([runs_of("method", ["a"]), runs_of("method", ["b"], seconds=40)]),
+            ["✗ all have the same budget"],
+        ),
+    ],
+)
+def test_comparisons_that_are_not_fair_are_refused(capsys, reports, words):
+    assert_named(capsys, check.comparison(reports, "method", ["a", "b"], "1.2"), *words)
+
+
+def test_workers_that_do_not_work_at_the_same_time_are_refused(capsys):
+    reports = runs_of("n_workers", [1, 2, 4], n_parallel=2)
+    assert_named(capsys, check.comparison(reports, "n_workers", [1, 2, 4], "1.3"), "seen", "up to 2")
+
+
+def test_environments_without_the_sources_are_refused(capsys, tmp_path):
+    assert_named(capsys, check.environment(tmp_path / "python"), "✗ there is a Python")
+    assert_named(capsys, check.environment(sys.executable), "✗ d2l comes from its source")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    assert_named(capsys, check.environment(tmp_path / "venv" / "bin" / "python"), "✗ it finds d2l and syne_tune")
 
 
 # --- the searcher ----------------------------------------------------------------------------------------------------
