@@ -427,7 +427,9 @@ def _check_concurrency(report: _Report, groups) -> None:
             times = run.groupby("trial").time.agg(["min", "max"])
             most = max(most, *(((times["min"] <= t) & (t <= times["max"])).sum() for t in times["min"]))
         claim = f"{n_workers} worker{'s' * (n_workers != 1)} run {n_workers} trial{'s' * (n_workers != 1)} at a time"
-        report(claim, most == n_workers, f"{n_workers} trials between their first and last report", f"up to {most}")
+        # A trial also runs before its first report, which is not seen here: fewer are found than there are.
+        right = n_workers / 2 < most <= n_workers
+        report(claim, right, f"up to {n_workers} trials between their first and last report", f"up to {most}")
 
 
 # --- 2.1: the environment --------------------------------------------------------------------------------------------
