@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import math
+import os
 import random
 import re
 import subprocess
@@ -445,7 +446,7 @@ def environment(python: str | Path) -> bool:
         Whether everything holds; what does not is printed.
     """
     report = _Report("2.1")
-    if not report("there is a Python", Path(python).is_file(), f"a file {python}", "none"):
+    if not report("there is a Python", Path(python).is_file(), f"a file {os.path.relpath(python)}", "none"):
         return report.verdict()
     code = (
         "import json, sys; from importlib.util import find_spec; "
@@ -461,7 +462,12 @@ def environment(python: str | Path) -> bool:
     for name, origin in zip(("d2l", "syne_tune"), origins, strict=True):
         source = Path(origin).parents[1]
         editable = any((source / file).is_file() for file in ("setup.py", "pyproject.toml"))
-        report(f"{name} comes from its source", editable, "a folder with setup.py or pyproject.toml", str(source))
+        report(
+            f"{name} comes from its source",
+            editable,
+            "a folder with setup.py or pyproject.toml",
+            os.path.relpath(source),
+        )
     return report.verdict()
 
 
