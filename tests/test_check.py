@@ -208,7 +208,7 @@ FAULTS = {
     ),
     "all at the end": (
         written(inside="0 and ", end="[report(epoch=k + 1, validation_error=e) for k, e in enumerate(kept)]"),
-        ["seen", "939, 939, 939 training steps before the reports"],
+        ["seen", "564, 564, 564 training steps before the reports"],
     ),
     "accuracy": (written(value="accuracy"), ["seen", "is it the accuracy?"]),
     "percent": (written(value="100 - 100 * accuracy"), ["expected", "numbers between 0 and 1"]),
@@ -230,6 +230,18 @@ def test_the_objective_that_the_faults_are_put_into_is_right(capsys):
 def test_faulty_objectives_are_refused(capsys, fault):
     f, words = FAULTS[fault]
     assert_named(capsys, check.objective(f, SPACE), *words)
+
+
+def test_an_objective_that_does_not_end_is_stopped(capsys, monkeypatch):
+    monkeypatch.setattr(check, "_SECONDS", 1)
+    f = written(start="import time; time.sleep(600)")
+    assert_named(capsys, check.objective(f, SPACE), "seen", "it was still running")
+
+
+def test_a_slow_objective_is_checked_as_far_as_time_allows(capsys, monkeypatch):
+    monkeypatch.setattr(check, "_SECONDS", 6)
+    assert check.objective(written(start="import time; time.sleep(3)"), SPACE) is True
+    assert "not checked, because 6 s were over" in capsys.readouterr().out
 
 
 def test_what_is_defined_around_an_objective_is_named(capsys):
