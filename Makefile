@@ -7,7 +7,7 @@ BENCH := .venv-bench/bin/python
 NOTEBOOK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab test execute save record bench lock clean .venv .venv-book .venv-bench data
+.PHONY: help book lab test execute save bench lock clean .venv .venv-book .venv-bench data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile

@@ -2,6 +2,7 @@
 
 import json
 
+import psutil
 import pytest
 
 from async_hpo import runs
@@ -81,6 +82,9 @@ def test_one_real_measurement_leaves_nothing_behind(monkeypatch):
     assert 4 <= result["finished"] <= 6 and result["gap_max"] < 0.5
     broken = bench.measure("overhead", "no such system")
     assert "KeyError: 'no such system'" in broken["error"]
+    assert not [
+        process.pid for process in psutil.process_iter(["environ"]) if "BENCH_FOLDER" in (process.info["environ"] or {})
+    ]
 
 
 def test_the_recorded_comparison_is_whole():
