@@ -7,7 +7,7 @@ BENCH := .venv-bench/bin/python
 NOTEBOOK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab test execute save bench lock clean .venv .venv-book .venv-bench data
+.PHONY: help book lab test execute save record bench lock clean .venv .venv-book .venv-bench data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ execute: .venv data ## run the notebooks at full budget and store their outputs 
 
 save: .venv ## write async_hpo/chapter.py from the cells marked #@save
 	@$(FULL) tools/nbtools.py save
+
+record: .venv data ## train the recorded tables' missing trials (hours; interrupt it as you like, it goes on)
+	@$(FULL) tools/record.py
 
 bench: .venv data .venv-bench ## compare with other systems (within 60 minutes; interrupt it as you like, it goes on)
 	@$(BENCH) -m benchmarks.bench

@@ -42,6 +42,62 @@ lenet_config_space = {
 lenet_initial_config = {"learning_rate": 0.1, "batch_size": 128}
 
 
+# notebooks/stragglers.ipynb
+def hpo_objective_cnn_synetune(
+    learning_rate, num_filters, num_layers, max_epochs
+):
+    """Train a convolutional network of any width and depth."""
+    import torch
+    from async_hpo.data import FashionMNIST
+    from d2l import torch as d2l
+    from syne_tune import Reporter
+    from torch import nn
+
+    class CNN(d2l.Classifier):
+        def __init__(self, lr):
+            super().__init__()
+            self.save_hyperparameters()
+            layers = []
+            for layer in range(num_layers):
+                conv = nn.LazyConv2d(num_filters, 3, padding=1)
+                layers += [conv, nn.ReLU()]
+                if layer < 2:  # 28 x 28 pixels become 14 x 14, then 7 x 7
+                    layers.append(nn.MaxPool2d(2))
+            self.net = nn.Sequential(
+                *layers, nn.Flatten(), nn.LazyLinear(10)
+            )
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    data = FashionMNIST(batch_size=128)
+    model = CNN(lr=learning_rate)
+    model.board.display = False
+    model.apply_init([next(iter(data.train_dataloader()))[0]], d2l.init_cnn)
+    model.to(memory_format=torch.channels_last)
+    trainer = d2l.HPOTrainer(max_epochs=1, num_gpus=1)
+    report = Reporter()
+    for epoch in range(1, max_epochs + 1):
+        if epoch == 1:
+            trainer.fit(model=model, data=data)
+        else:
+            trainer.fit_epoch()
+        report(
+            epoch=epoch, validation_error=trainer.validation_error().item()
+        )
+
+
+# notebooks/stragglers.ipynb
+from async_hpo.runs import shorten
+from syne_tune.config_space import lograndint, loguniform, randint
+
+cnn_config_space = {
+    "learning_rate": loguniform(1e-2, 0.5),
+    "num_filters": lograndint(4, 32),
+    "num_layers": randint(1, 5),
+    "max_epochs": shorten(3, to=1),
+}
+
+
 # notebooks/overhead.ipynb
 def hpo_objective_lenet_steps(
     learning_rate,

@@ -82,7 +82,30 @@ def learning_curves(run: Run) -> Figure:
 
 def gantt(run: Run) -> Figure:
     """Which worker ran which trial when: start-up pale, training in the trial's colour, idle time hatched."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.5 + 0.5 * run.n_workers))
+    return gantts({"": run})
+
+
+def gantts(named: dict[str, Run]) -> Figure:
+    """Several runs on one time axis, one above the other (see `gantt`); the keys are the titles."""
+    heights = [run.n_workers + 0.6 for run in named.values()]
+    until = max(run.wallclock_time for run in named.values())
+    size = (WIDTH, 0.9 + 0.5 * sum(heights) + 0.3 * (len(named) - 1))
+    figure, axes = plt.subplots(len(named), sharex=True, squeeze=False, figsize=size, height_ratios=heights)
+    for ax, (title, run) in zip(axes.flat, named.items(), strict=True):
+        _draw_run(ax, run)
+        _worker_rows(ax, run.n_workers, until)
+        ax.set_title(title, loc="left", fontsize=11)
+        ax.label_outer()
+    keys = [
+        Patch(color=INK, label="training"),
+        Patch(color=INK, alpha=0.35, label="start-up"),
+        Patch(**IDLE, label="idle"),
+    ]
+    figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _draw_run(ax, run: Run) -> None:
     ax.barh(range(run.n_workers), run.wallclock_time, height=0.8, **IDLE)
     for trial in run.trials.itertuples():
         color = trial_color(trial.trial_id)
@@ -93,14 +116,6 @@ def gantt(run: Run) -> Figure:
         if trial.end - trial.start > 0.04 * run.wallclock_time:  # else the number would not fit
             at = ((trial.start + trial.end) / 2, trial.worker)
             ax.text(*at, trial.trial_id, ha="center", va="center", color="white", fontweight="bold")
-    keys = [
-        Patch(color=INK, label="training"),
-        Patch(color=INK, alpha=0.35, label="start-up"),
-        Patch(**IDLE, label="idle"),
-    ]
-    _worker_rows(ax, run.n_workers, run.wallclock_time)
-    figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False)
-    return figure
 
 
 def _worker_rows(ax, n_workers: int, until: float) -> None:
@@ -193,6 +208,70 @@ def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
     ax.set(xlabel="wall-clock time [s]")
     ax.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def trajectories(named: dict[str, pd.DataFrame], target: float) -> Figure:
+    """Incumbent trajectories over a log axis of wall-clock time: medians as steps, quartiles as bands around them.
+
+    Args:
+        named: number of workers -> columns `time`, `low`, `median`, `high` (see `simulation.bands`).
+        target: an error, drawn as a dashed line.
+    """
+    figure, ax = plt.subplots()
+    for number, (name, band) in enumerate(named.items()):
+        color = trial_color(number)
+        ax.step(band.time, band["median"], where="post", color=color, label=name)
+        ax.fill_between(band.time, band.low, band.high, step="post", color=color, alpha=0.15, linewidth=0)
+    ax.axhline(target, color="black", linestyle="--", linewidth=1)
+    ax.set_xscale("log")
+    ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(0, 1))
+    ax.legend(title="workers", frameon=False, ncols=2)
+    return figure
+
+
+def speed_up(named: dict[str, pd.DataFrame]) -> Figure:
+    """Time to the target against the number of workers, on log axes, with the ideal line.
+
+    Args:
+        named: line -> the columns `seconds` and `speed-up`, and `low` and `high` of its interval; the index is the
+            number of workers (see `simulation.speed_up`).
+    """
+    figure, ax = plt.subplots()
+    for number, (name, table) in enumerate(named.items()):
+        one = table.seconds.iloc[0]
+        color, style = trial_color(number), ["o-", "s--"][number % 2]
+        ax.plot(table.index, table.seconds, style, markersize=4, color=color, label=name)
+        ax.fill_between(table.index, one / table.high, one / table.low, color=color, alpha=0.2, linewidth=0)
+        if number == 0:
+            ax.plot(table.index, one / table.index, color="black", linestyle=":", label="ideal")
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set(xlabel="workers", ylabel="time to the target [s]", xticks=table.index, xticklabels=table.index)
+    ax.legend(frameon=False)
+    return figure
+
+
+def slowed_by_waiting(ratios: pd.DataFrame, points: pd.Series | None = None) -> Figure:
+    """How many times faster workers are that don't wait, against the number of workers.
+
+    Args:
+        ratios: a line a column; the index is the number of workers. Columns named `<line> low` and `<line> high` are
+            drawn as a band around their line.
+        points: measured values; the index is the number of workers.
+    """
+    figure, ax = plt.subplots()
+    lines = [name for name in ratios if not name.endswith((" low", " high"))]
+    for number, name in enumerate(lines):
+        color, style = trial_color(number), ["-", "--", "-.", ":"][number % 4]
+        ax.plot(ratios.index, ratios[name], style, marker="o", markersize=4, color=color, label=name)
+        if f"{name} low" in ratios:
+            ax.fill_between(ratios.index, ratios[f"{name} low"], ratios[f"{name} high"], color=color, alpha=0.2)
+    if points is not None:
+        ax.plot(points.index, points, "D", color="black", label="measured")
+    ax.set_xscale("log", base=2)
+    ax.set(xlabel="workers", ylabel="times faster without waiting", xticks=ratios.index, xticklabels=ratios.index)
+    ax.legend(frameon=False)
     return figure
 
 

@@ -127,14 +127,14 @@ class SafeResults(StoreResultsCallback):
         folder = Path(self.csv_file).parent
         if self.results:
             archive = {"method": "zip", "archive_name": "results.csv"}
-            _write(self.dataframe(), folder / ST_RESULTS_DATAFRAME_FILENAME, compression=archive)
+            write_csv(self.dataframe(), folder / ST_RESULTS_DATAFRAME_FILENAME, compression=archive)
         if self.trials:
             columns = ["trial_id", "status", "start", "end"]
-            _write(pd.DataFrame(self.trials.values(), columns=columns), folder / TRIALS_FILENAME)
+            write_csv(pd.DataFrame(self.trials.values(), columns=columns), folder / TRIALS_FILENAME)
         self._dirty, self._last_write = False, time.monotonic()
 
 
-def _write(frame: pd.DataFrame, path: Path, **options) -> None:
+def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
     part = path.with_name(f".part-{path.name}")
     frame.to_csv(part, index=False, **options)
     part.replace(path)
@@ -348,6 +348,10 @@ class Run:
         useful = (self.trials.end - self.trials.train_start).sum() / total  # NaN, a trial without a report, adds 0
         return pd.Series({"useful": useful, "start-up": busy - useful, "idle": 1 - busy})
 
+    def gaps(self) -> pd.Series:
+        """Seconds from a trial's end to the next start on the same worker; the index is the later trial's."""
+        return (self.trials.start - self.trials.groupby("worker").end.shift()).dropna()
+
     def incumbent(self) -> pd.DataFrame:
         """The incumbent trajectory: `time` and the smallest metric so far (NaN is never the incumbent)."""
         return pd.DataFrame({"time": self.reports.time, self.metric: self.reports[self.metric].cummin()}).dropna()
@@ -371,7 +375,11 @@ def _load(folder: Path) -> ExperimentResult:
 
 def load_run(name: str) -> Run:
     """Load the newest run called `<name>-<date>` (see `find_experiment`)."""
-    folder = find_experiment(name)
+    return read_run(find_experiment(name))
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run from the files in its folder."""
     experiment = _load(folder)
     origin = experiment.metadata[ST_TUNER_START_TIMESTAMP]
     reports = experiment.results.rename(columns={ST_TRIAL_ID: "trial_id"})

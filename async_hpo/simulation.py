@@ -1,41 +1,215 @@
-"""Recorded trials on any number of workers."""
+"""Recorded trials on any number of workers: tables, schedules, and what a search over them would have found."""
 
 import heapq
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from async_hpo.runs import RECORDINGS
 
-def schedule(durations: Iterable[float], n_workers: int, synchronous: bool = False) -> pd.DataFrame:
+#: The columns of a table beside the configuration's.
+COLUMNS = ("trial", "epoch", "validation_error", "seconds")
+
+
+def schedule(
+    durations: Iterable[float], n_workers: int, synchronous: bool = False, gap: float = 0.0, slowdown: float = 0.0
+) -> pd.DataFrame:
     """When each trial would run, and on which worker, if the trials started in the order given.
 
     Asynchronous: a worker takes the next trial as soon as it is free (list scheduling; Graham, 1966). Synchronous: the
     next `n_workers` trials start when all of the batch before have finished.
 
     Args:
-        durations: seconds a trial takes, one number a trial, finite and not negative.
+        durations: seconds a trial takes while no other one runs, one number a trial, finite and not negative.
         n_workers: a whole number, 1 or more.
         synchronous: wait for the whole batch.
+        gap: seconds for which a worker is not free after a trial's end.
+        slowdown: each further busy worker makes a second of work take this many seconds longer.
 
     Returns:
         A row a trial with the columns `trial`, `worker` (0 to n_workers - 1), `start` and `end` (seconds).
 
     Raises:
-        ValueError: a duration or the number of workers is not allowed.
+        ValueError: a number is not allowed.
     """
+    durations = _checked(durations, n_workers, gap, slowdown)
+    start, end, worker_of = np.zeros(len(durations)), np.zeros(len(durations)), np.zeros(len(durations), int)
+    free = list(range(n_workers))  # a heap, like `busy`: the lowest number first
+    busy = []  # (work done when it ends, worker, its trial; None in the gap after it)
+    time = work = 0.0  # work: what an undisturbed worker would have done since the start
+    trial = 0
+    while trial < len(durations) or busy:
+        while free and trial < len(durations) and (not synchronous or len(free) == n_workers or trial % n_workers):
+            worker_of[trial] = worker = heapq.heappop(free)
+            start[trial] = time
+            heapq.heappush(busy, (work + durations[trial], worker, trial))
+            trial += 1
+        n_busy = len(busy)
+        until, worker, ended = heapq.heappop(busy)
+        time += (until - work) * (1 + slowdown * (n_busy - 1))
+        work = until
+        if ended is not None:
+            end[ended] = time
+        if ended is not None and gap > 0:
+            heapq.heappush(busy, (work + gap, worker, None))
+        else:
+            heapq.heappush(free, worker)
+    return pd.DataFrame({"trial": range(len(durations)), "worker": worker_of, "start": start, "end": end})
+
+
+def _checked(durations: Iterable[float], n_workers: int, gap: float, slowdown: float) -> list[float]:
     durations = [float(duration) for duration in durations]
     for trial, duration in enumerate(durations):
-        if not (math.isfinite(duration) and duration >= 0):
-            raise ValueError(f"the duration of trial {trial} must be finite and not negative, not {duration}")
+        _check_seconds(duration, f"the duration of trial {trial}")
+    _check_seconds(gap, "gap")
+    _check_seconds(slowdown, "slowdown")
     if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
         raise ValueError(f"n_workers must be a whole number, 1 or more, not {n_workers!r}")
-    free = [(0.0, worker) for worker in range(n_workers)]
-    rows = []
-    for trial, duration in enumerate(durations):
-        if synchronous and trial % n_workers == 0:
-            free = [(max(free)[0], worker) for worker in range(n_workers)]
-        start, worker = heapq.heappop(free)
-        heapq.heappush(free, (start + duration, worker))
-        rows.append((trial, worker, start, start + duration))
-    return pd.DataFrame(rows, columns=["trial", "worker", "start", "end"])
+    return durations
+
+
+def _check_seconds(value: float, what: str) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{what} must be finite and not negative, not {value}")
+
+
+def expected_maximum(durations: Iterable[float], n: int) -> float:
+    """The mean of the longest of `n` durations drawn at random, with replacement: exact, from order statistics.
+
+    The i-th smallest of m values is the longest with probability (i/m)^n - ((i-1)/m)^n.
+    """
+    ordered = np.sort(np.asarray(list(durations), float))
+    ranks = np.arange(len(ordered) + 1) / len(ordered)
+    return float(np.diff(ranks**n) @ ordered)
+
+
+# --- recorded tables -------------------------------------------------------------------------------------------------
+
+
+def read_table(name_or_path: str | Path) -> pd.DataFrame:
+    """Read a table of recorded trials: a row an epoch, sorted by trial and epoch.
+
+    Args:
+        name_or_path: a table of the book, such as "lenet" (see `book/recordings/README.md`), or a CSV file with the
+            columns `trial`, `config_<hyperparameter>`, `epoch` (1, 2, ...), `validation_error` and `seconds` (since
+            the trial's order, at the end of the epoch).
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        ValueError: a row is not as it should be; the message names it as a text editor numbers it.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".csv":
+        path = RECORDINGS / f"{name_or_path}.csv"
+    if not path.exists():
+        known = ", ".join(sorted(found.stem for found in RECORDINGS.glob("*.csv")))
+        raise FileNotFoundError(f"There is no table {path}. The book has: {known}.")
+    table = pd.read_csv(path)
+    if missing := [column for column in COLUMNS if column not in table]:
+        raise ValueError(f"{path.name} has no column {', '.join(missing)}")
+    configs = [column for column in table if column.startswith("config_")]
+    table["row"] = table.index + 2  # the first line is the header
+    table = table.sort_values(["trial", "epoch"], ignore_index=True)
+    for fault, rows in _faults(table, configs).items():
+        if rows.any():
+            row = table[rows].iloc[0]
+            raise ValueError(f"{path.name}, row {row.row:.0f} (trial {row.trial:g}, epoch {row.epoch:g}): {fault}")
+    return table.drop(columns="row")
+
+
+def _faults(table: pd.DataFrame, configs: list[str]) -> dict[str, pd.Series]:
+    """What may be wrong -> the rows in which it is. `table` is sorted by trial and epoch."""
+    by_trial = table.groupby("trial")
+    number = by_trial.cumcount() + 1
+    first = table[number == 1]
+    length = by_trial.epoch.transform("size")
+    return {
+        "a value is missing": table[[*COLUMNS, *configs]].isna().any(axis=1),
+        "an epoch before it is missing, or it is there twice": table.epoch != number,
+        "the last epochs of this trial are missing": (number == length) & (length < length.max()),
+        "time does not increase": table.seconds <= by_trial.seconds.shift(fill_value=0),
+        "the configuration changes within the trial": (table[configs] != by_trial[configs].transform("first")).any(
+            axis=1
+        ),
+        "another trial has the same configuration": first.duplicated(configs).reindex(table.index, fill_value=False),
+    }
+
+
+def durations(table: pd.DataFrame) -> pd.Series:
+    """Seconds that each trial of a table takes in all; the index is the trial's number."""
+    return table.groupby("trial").seconds.max()
+
+
+def draw(table: pd.DataFrame, n_trials: int, seed: int) -> np.ndarray:
+    """Numbers of `n_trials` recorded trials, drawn at random with replacement: random search over what was recorded."""
+    return np.random.default_rng(seed).choice(table.trial.unique(), n_trials)
+
+
+def incumbent(table: pd.DataFrame, trials: Iterable[int], plan: pd.DataFrame) -> pd.DataFrame:
+    """The incumbent trajectory of a search that runs recorded trials by a plan.
+
+    Args:
+        table: from `read_table`.
+        trials: the numbers of the trials that run, in their order.
+        plan: when they run, from `schedule`: a row each.
+
+    Returns:
+        The columns `time` (seconds) and `validation_error` (the smallest so far), a row for each improvement. An
+        epoch's report comes at the same fraction of the trial's time as when it was recorded.
+    """
+    seconds = table.pivot(index="trial", columns="epoch", values="seconds")
+    errors = table.pivot(index="trial", columns="epoch", values="validation_error").loc[trials].to_numpy()
+    fractions = seconds.div(seconds.iloc[:, -1], axis=0).loc[trials].to_numpy()
+    start, end = plan.start.to_numpy()[:, None], plan.end.to_numpy()[:, None]
+    times = (start + fractions * (end - start)).ravel()
+    order = np.argsort(times, kind="stable")
+    times, best = times[order], np.minimum.accumulate(errors.ravel()[order])
+    improved = np.diff(best, prepend=np.inf) < 0
+    return pd.DataFrame({"time": times[improved], "validation_error": best[improved]})
+
+
+def time_to(trajectory: pd.DataFrame, target: float) -> float:
+    """Seconds until the incumbent's error is at most `target`; infinity if it never is."""
+    reached = trajectory[trajectory.validation_error <= target]
+    return float(reached.time.iloc[0]) if len(reached) else math.inf
+
+
+def bands(trajectories: list[pd.DataFrame], n_points: int = 200) -> pd.DataFrame:
+    """Median and quartiles of incumbent trajectories at the same times.
+
+    Returns:
+        The columns `time` (seconds, evenly spaced on a log axis from the first report that most have to the last
+        improvement of any), `low`, `median` and `high` (quartiles of the error).
+    """
+    begin = np.median([one.time.iloc[0] for one in trajectories])
+    times = np.geomspace(begin, max(one.time.iloc[-1] for one in trajectories), n_points)
+    errors = np.empty((len(trajectories), n_points))
+    for row, one in zip(errors, trajectories, strict=True):
+        improved = np.searchsorted(one.time, times, side="right") - 1
+        row[:] = np.where(improved < 0, np.inf, one.validation_error.to_numpy()[improved])  # inf: no report yet
+    low, median, high = np.quantile(errors, [0.25, 0.5, 0.75], axis=0, method="nearest")
+    return pd.DataFrame({"time": times, "low": low, "median": median, "high": high})
+
+
+def speed_up(seconds: pd.DataFrame, n_resamples: int = 1000) -> pd.DataFrame:
+    """Speed-up over one worker, with a bootstrap over the sequences of trials (Efron, 1979).
+
+    Args:
+        seconds: time to the target: a row a sequence of trials, a column a number of workers, 1 among them.
+        n_resamples: of the sequences, with replacement.
+
+    Returns:
+        A row a number of workers, with the mean `seconds`, `speed-up`, the ends `low` and `high` of its 95 % interval,
+        `efficiency` (speed-up / workers) and `worker-seconds` (workers x seconds).
+    """
+    chosen = np.random.default_rng(0).integers(len(seconds), size=(n_resamples, len(seconds)))
+    means = seconds.mean()
+    resampled = {k: seconds[k].to_numpy()[chosen].mean(axis=1) for k in seconds}
+    low, high = zip(*(np.quantile(resampled[1] / resampled[k], [0.025, 0.975]) for k in seconds), strict=True)
+    workers = means.index.to_numpy()
+    ratio = means[1] / means
+    table = {"seconds": means, "speed-up": ratio, "low": low, "high": high, "efficiency": ratio / workers}
+    return pd.DataFrame(table | {"worker-seconds": means * workers}).rename_axis("workers")

@@ -1,9 +1,13 @@
 import math
 import random
+import time
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from async_hpo.simulation import schedule
+from async_hpo import runs, simulation
+from async_hpo.simulation import expected_maximum, schedule
 
 
 def by_ticks(durations, n_workers):
@@ -52,3 +56,155 @@ def test_wrong_number_of_workers_is_refused(n_workers):
 def test_wrong_duration_is_refused_by_its_trial(duration):
     with pytest.raises(ValueError, match="trial 1"):
         schedule([1.0, duration], 2)
+
+
+def by_small_steps(durations, n_workers, gap, slowdown, step=1e-4):
+    """A brute-force schedule in which busy workers slow each other down: the clock goes in small steps."""
+    waiting, left, starts, ends, clock = list(enumerate(durations)), {}, {}, {}, 0.0
+    while waiting or left:
+        for worker in range(n_workers):
+            if worker not in left and waiting:
+                trial, duration = waiting.pop(0)
+                starts[trial] = clock
+                left[worker] = [trial, duration, gap]
+        speed = 1 / (1 + slowdown * (len(left) - 1))
+        for worker, (trial, work, rest) in list(left.items()):
+            if work > 0:
+                left[worker][1] = work - step * speed
+                if left[worker][1] <= 0:
+                    ends[trial] = clock + step
+            else:
+                left[worker][2] = rest - step * speed
+            if left[worker][1] <= 0 and left[worker][2] <= 0:
+                del left[worker]
+        clock += step
+    return pd.DataFrame({"start": starts, "end": ends})
+
+
+@pytest.mark.parametrize("gap, slowdown", [(0.0, 0.3), (0.2, 0.0), (0.2, 0.3)])
+def test_gap_and_slowdown_match_brute_force(gap, slowdown):
+    durations = [1.3, 2.0, 0.7, 1.1, 2.9, 0.6, 1.7]
+    plan = schedule(durations, 3, gap=gap, slowdown=slowdown)
+    expected = by_small_steps(durations, 3, gap, slowdown)
+    assert plan.start.to_numpy() == pytest.approx(expected.start.to_numpy(), abs=0.01)
+    assert plan.end.to_numpy() == pytest.approx(expected.end.to_numpy(), abs=0.01)
+
+
+@pytest.mark.parametrize("n_workers", range(2, 17))
+def test_waiting_costs_what_the_longest_of_a_batch_takes(n_workers):
+    """Steady throughput: K / E[T] without waiting, K / E[max of K] with it."""
+    times = np.random.default_rng(n_workers).lognormal(sigma=0.8, size=200)
+    drawn = np.random.default_rng(0).choice(times, 20_000)
+    makespan = {wait: schedule(drawn, n_workers, synchronous=wait).end.max() for wait in (True, False)}
+    predicted = expected_maximum(times, n_workers) / times.mean()
+    assert makespan[True] / makespan[False] == pytest.approx(predicted, rel=0.05)
+
+
+def test_expected_maximum_of_two_by_hand():
+    assert expected_maximum([1, 2, 4], 2) == pytest.approx((1 + 2 * 3 + 4 * 5) / 9)
+    assert expected_maximum([1, 2, 4], 1) == pytest.approx(7 / 3)
+
+
+def test_many_long_schedules_are_quick():
+    """30 seeds and 9 worker counts of 5,000 trials have to take less than a minute."""
+    drawn = np.random.default_rng(0).exponential(size=5000)
+    begin = time.process_time()
+    for n_workers in (1, 8, 64):
+        schedule(drawn, n_workers, gap=0.01, slowdown=0.1)
+    assert (time.process_time() - begin) / 3 * 30 * 9 < 60
+
+
+@pytest.mark.parametrize("option", ["gap", "slowdown"])
+@pytest.mark.parametrize("value", [-0.1, math.nan])
+def test_wrong_gap_or_slowdown_is_refused_by_its_name(option, value):
+    with pytest.raises(ValueError, match=f"{option} must be finite and not negative"):
+        schedule([1.0], 2, **{option: value})
+
+
+TABLE = pd.DataFrame(
+    [
+        (0, 0.5, 1, 0.9, 1.0), (0, 0.5, 2, 0.4, 2.0),
+        (1, 0.7, 1, 0.3, 3.0), (1, 0.7, 2, 0.5, 4.0),
+        (2, 0.1, 1, 0.6, 0.5), (2, 0.1, 2, 0.2, 1.5),
+    ],
+    columns=["trial", "config_x", "epoch", "validation_error", "seconds"],
+)  # fmt: skip
+
+
+def written(tmp_path, table):
+    table.to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+def test_a_table_comes_back_in_order(tmp_path):
+    shuffled = TABLE.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(simulation.read_table(written(tmp_path, shuffled)), TABLE)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t: t.drop(index=2), r"row 4 \(trial 1, epoch 2\): an epoch before it is missing"),
+        (lambda t: t.drop(index=5), r"row 6 \(trial 2, epoch 1\): the last epochs of this trial are missing"),
+        (lambda t: t.assign(config_x=[0.5, 0.5, 0.7, 0.7, 0.5, 0.5]), r"row 6 \(trial 2, .*the same configuration"),
+        (lambda t: t.assign(config_x=[0.5, 0.5, 0.7, 0.8, 0.1, 0.1]), r"row 5 .*changes within the trial"),
+        (lambda t: t.assign(seconds=[1, 0.5, 3, 4, 0.5, 1.5]), r"row 3 \(trial 0, epoch 2\): time does not increase"),
+        (lambda t: t.assign(validation_error=[0.9, math.nan, 0, 0, 0, 0]), r"row 3 .*a value is missing"),
+        (lambda t: t.drop(columns="seconds"), "has no column seconds"),
+    ],
+)
+def test_a_damaged_table_is_refused_by_its_row(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        simulation.read_table(written(tmp_path, change(TABLE)))
+
+
+def test_a_table_that_is_not_there():
+    with pytest.raises(FileNotFoundError, match="The book has: cnn, lenet"):
+        simulation.read_table("resnet")
+
+
+def test_incumbent_by_hand():
+    trials = [0, 1, 2]
+    plan = schedule(simulation.durations(TABLE).loc[trials], 2)  # 0 and 2 on one worker, 1 on the other
+    found = simulation.incumbent(TABLE, trials, plan)
+    assert list(found.time) == [1, 2, 3, 3.5] and list(found.validation_error) == [0.9, 0.4, 0.3, 0.2]
+    assert simulation.time_to(found, 0.3) == 3 and simulation.time_to(found, 0.1) == math.inf
+
+
+def test_incumbent_stretches_with_the_plan():
+    plan = schedule([4.0], 1)  # trial 0 took 2 s when it was recorded
+    assert list(simulation.incumbent(TABLE, [0], plan).time) == [2, 4]
+
+
+@pytest.mark.parametrize("path", runs.RECORDINGS.glob("*.csv"), ids=lambda path: path.stem)
+def test_the_recorded_tables_are_whole(path):
+    table = simulation.read_table(path)
+    assert table.trial.nunique() >= 64 and path.stat().st_size < 300_000
+
+
+def test_the_stragglers_table_has_stragglers():
+    times = simulation.durations(simulation.read_table("cnn"))
+    assert times.mean() <= 60 and expected_maximum(times, 2) / times.mean() >= 1.25
+
+
+def trajectory(*steps):
+    return pd.DataFrame(steps, columns=["time", "validation_error"])
+
+
+def test_bands_by_hand():
+    found = simulation.bands([trajectory((1, 0.9), (10, 0.5)), trajectory((1, 0.8), (100, 0.1)), trajectory((1, 0.7))])
+    assert found.time.iloc[0] == 1 and found.time.iloc[-1] == 100
+    assert list(found.iloc[0][["low", "median", "high"]]) == [0.7, 0.8, 0.9]
+    assert list(found.iloc[-1][["low", "median", "high"]]) == [0.1, 0.5, 0.7]
+
+
+def test_a_trajectory_without_a_report_yet_is_worse_than_any():
+    found = simulation.bands([trajectory((1, 0.9)), trajectory((1, 0.8)), trajectory((50, 0.1))])
+    assert list(found.iloc[0][["median", "high"]]) == [0.9, math.inf]
+
+
+def test_speed_up_by_hand():
+    found = simulation.speed_up(pd.DataFrame({1: [10.0, 30.0], 2: [5.0, 15.0], 4: [5.0, 5.0]}))
+    assert list(found.seconds) == [20, 10, 5] and list(found["speed-up"]) == [1, 2, 4]
+    assert list(found.efficiency) == [1, 1, 1] and list(found["worker-seconds"]) == [20, 20, 20]
+    assert list(found.low) == [1, 2, 2] and list(found.high) == [1, 2, 6]
