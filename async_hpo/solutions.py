@@ -61,7 +61,7 @@ dropoutmlp_config_space = {
     "dropout_2": uniform(0, 0.95),
     "lr": loguniform(1e-3, 1),
     "batch_size": lograndint(16, 384),
-    "max_epochs": shorten(12, to=2),
+    "max_epochs": shorten(8, to=2),
 }
 dropoutmlp_initial_config = {
     "num_hiddens_1": 256,
