@@ -200,7 +200,7 @@ def test_bands_by_hand():
 
 def test_a_trajectory_without_a_report_yet_is_worse_than_any():
     found = simulation.bands([trajectory((1, 0.9)), trajectory((1, 0.8)), trajectory((50, 0.1))])
-    assert list(found.iloc[0][["median", "high"]]) == [0.9, math.inf]
+    assert list(found.iloc[0][["low", "median"]]) == [0.8, 0.9] and math.isnan(found.high.iloc[0])
 
 
 def test_speed_up_by_hand():

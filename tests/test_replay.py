@@ -1,0 +1,132 @@
+"""Replays of a recorded table, against what is known of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from syne_tune.config_space import loguniform, randint
+from syne_tune.optimizer.baselines import ASHA, RandomSearch
+
+from async_hpo import simulation
+
+SPACE = {"width": randint(8, 512), "lr": loguniform(1e-3, 1), "max_epochs": 4}
+N_TRIALS, N_EPOCHS = 40, 4
+
+
+def curve(width, lr):
+    """Error and seconds after each epoch: any formula will do."""
+    epochs = np.arange(1, N_EPOCHS + 1)
+    error = 0.1 + 0.05 * (np.log10(lr) + 1) ** 2 + 1 / (width * epochs)
+    return error, epochs * (0.5 + width / 100)
+
+
+@pytest.fixture(scope="module")
+def table():
+    np.random.seed(1)
+    rows = []
+    for trial in range(N_TRIALS):
+        width, lr = SPACE["width"].sample(), SPACE["lr"].sample()
+        for epoch, error, seconds in zip(range(1, N_EPOCHS + 1), *curve(width, lr), strict=True):
+            rows.append((trial, width, lr, 4, epoch, error, seconds))
+    columns = ["trial", "config_width", "config_lr", "config_max_epochs", "epoch", "validation_error", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def configs(table):
+    first = table[table.epoch == 1]
+    return [{"width": int(row.config_width), "lr": row.config_lr} for row in first.itertuples()]
+
+
+def random_search(seed=0, points=None, **changes):
+    np.random.seed(seed)
+    return RandomSearch(SPACE | changes, metrics=["validation_error"], points_to_evaluate=points)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 5])
+def test_a_fixed_sequence_runs_as_scheduled(table, n_workers):
+    reports = simulation.replay(
+        table, random_search(points=configs(table)), n_workers, max_wallclock_time=600 / n_workers
+    )
+    durations = table.groupby("trial").seconds.max()
+    plan = simulation.schedule(durations, n_workers)
+    found = reports[reports.trial < N_TRIALS]
+    assert found.groupby("trial").time.max().to_numpy() == pytest.approx(plan.end.to_numpy(), abs=1e-6)
+    expected = table.merge(plan[["trial", "start"]], on="trial")
+    expected = expected.assign(time=expected.seconds + expected.start).sort_values(["trial", "epoch"])
+    found = found.sort_values(["trial", "epoch"])
+    for name in ("time", "validation_error", "config_width", "config_lr"):
+        assert found[name].to_numpy() == pytest.approx(expected[name].to_numpy(), abs=1e-6), name
+
+
+def test_off_the_table_the_forest_is_near_the_formula(table):
+    reports = simulation.replay(table, random_search(seed=5), 2, max_wallclock_time=400)
+    last = reports[reports.epoch == N_EPOCHS]
+    truth = np.array([curve(row.config_width, row.config_lr)[0][-1] for row in last.itertuples()])
+    assert len(last) > 30
+    assert np.corrcoef(truth, last.validation_error)[0, 1] > 0.8
+    assert last.validation_error.between(table.validation_error.min(), table.validation_error.max()).all()
+
+
+def test_a_replay_is_repeatable_and_ends_with_its_budget(table, tmp_path):
+    table.to_csv(tmp_path / "table.csv", index=False)
+    here = simulation.replay(table, random_search(3), 2, max_wallclock_time=100)
+    there = simulation.replay(tmp_path / "table.csv", random_search(3), 2, max_wallclock_time=100)
+    pd.testing.assert_frame_equal(here, there)
+    assert 90 < here.time.max() <= 100 and here.time.is_monotonic_increasing
+    other = simulation.replay(table, random_search(4), 2, max_wallclock_time=100)
+    assert other.config_lr[0] != here.config_lr[0]
+
+
+def test_a_suggestion_costs_what_it_is_said_to_cost(table):
+    points = configs(table)[:10]
+    free, slow = (
+        simulation.replay(table, random_search(points=points), 1, max_wallclock_time=300, seconds_per_suggestion=wait)
+        for wait in (0.0, 2.0)
+    )
+    ends = [reports[reports.trial < 10].groupby("trial").time.max() for reports in (free, slow)]
+    assert (ends[1] - ends[0]).to_numpy() == pytest.approx(2.0 * np.arange(1, 11), abs=1e-6)
+
+
+def test_max_epochs_limits_the_epochs(table):
+    reports = simulation.replay(table, random_search(max_epochs=2), 2, max_wallclock_time=50)
+    assert reports.epoch.max() == 2
+
+
+def test_a_scheduler_that_stops_trials_stops_them(table):
+    np.random.seed(0)
+    scheduler = ASHA(SPACE, metric="validation_error", time_attr="epoch", max_t=N_EPOCHS, grace_period=1)
+    reports = simulation.replay(table, scheduler, 2, max_wallclock_time=300)
+    lengths = reports.groupby("trial").epoch.max()
+    assert (lengths < N_EPOCHS).mean() > 0.3 and lengths.max() == N_EPOCHS
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda table: table[~((table.trial == 7) & (table.epoch == 2))], r"see trial \[7\]"),
+        (lambda table: table.drop(columns="config_lr"), "no column config_lr"),
+        (lambda table: table.assign(config_width=8, config_lr=0.1), "trial 1 repeats"),
+    ],
+)
+def test_a_table_that_is_not_whole_is_refused(table, spoil, message):
+    with pytest.raises(ValueError, match=message):
+        simulation.replay(spoil(table), random_search(), 1, max_wallclock_time=10)
+
+
+def test_incumbents_and_their_bands():
+    one = pd.DataFrame({"time": [1.0, 2.0, 4.0], "validation_error": [0.5, 0.6, 0.2]})
+    two = pd.DataFrame({"time": [3.0, 1.5], "validation_error": [0.3, 0.4]})
+    assert simulation.best_so_far(one, [0, 1, 3, 4]).tolist() == pytest.approx([np.nan, 0.5, 0.5, 0.2], nan_ok=True)
+    found = simulation.bands([one, two, one], [1, 2, 4])
+    assert found.low.tolist() == [0.5, 0.4, 0.2]
+    assert found["median"].tolist() == [0.5, 0.5, 0.2]
+    assert found.high.tolist() == pytest.approx([np.nan, 0.5, 0.3], nan_ok=True)
+
+
+def test_probability_with_its_interval():
+    rng = np.random.default_rng(0)
+    assert simulation.probability_lower([1, 2, 3], [4, 5, 6]) == (1, 1, 1)
+    assert simulation.probability_lower([1, 2], [2, 1])[0] == 0.5
+    p, low, high = simulation.probability_lower(rng.normal(0, 1, 200), rng.normal(1, 1, 200))
+    assert low < p < high and low < 0.760 < high  # the normal distribution's: Phi(1 / sqrt(2))
+    same = [simulation.probability_lower(rng.normal(size=30), rng.normal(size=30)) for _ in range(40)]
+    assert sum(low <= 0.5 <= high for _, low, high in same) >= 32
