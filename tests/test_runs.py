@@ -272,6 +272,7 @@ def test_shares_of_a_run_made_by_hand(folder):
     assert run.trials.train_start.tolist()[::2] == [10, 60] and np.isnan(run.trials.train_start[1])
     assert run.shares().to_dict() == pytest.approx({"useful": 70 / 300, "start-up": 35 / 300, "idle": 195 / 300})
     assert run.incumbent().error.tolist() == [0.5, 0.4, 0.4]
+    assert run.gaps().tolist() == [15]
 
 
 def test_a_run_that_was_killed_ends_with_the_last_thing_known(folder):
