@@ -16,7 +16,6 @@ from async_hpo.simulation import schedule
 WIDTH = 6.4  # inches: text keeps 8 px or more where a phone shrinks the figure to its width
 IDLE = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch": "////", "linewidth": 0.0}
 INK = "#1f4e79"
-LINES = ("-", "--", ":", "-.")  # methods differ in more than colour
 STYLE = {
     "figure.figsize": (WIDTH, 3.6),
     "figure.facecolor": "white",
@@ -315,26 +314,3 @@ def save_opening_figure(run: Run, path: Path, n_workers: int = 4) -> None:
         figure = three_schedules(finished.end - finished.start, n_workers)
         figure.savefig(path, format="svg", metadata={"Date": None, "Description": run.name})
     plt.close(figure)
-
-
-def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame]] | None = None) -> Figure:
-    """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps.
-
-    Args:
-        bands: a method's name -> columns `time` (seconds), `low`, `median`, `high`, as of `simulation.bands`.
-        real: a method's name (of those in `bands`) -> its runs' incumbents: columns `time`, `validation_error`.
-    """
-    figure, ax = plt.subplots()
-    for number, (name, band) in enumerate(bands.items()):
-        color = trial_color(number)
-        ax.plot(band.time, band["median"], color=color, linestyle=LINES[number % len(LINES)], label=name)
-        ax.fill_between(band.time, band.low, band.high, color=color, alpha=0.15, linewidth=0)
-        for best in (real or {}).get(name, []):
-            ax.step(best.time, best.validation_error, where="post", color=color, linewidth=0.8)
-    ends = pd.concat(bands.values())
-    low, high = ends.low.min(), ends.high.quantile(0.9)  # the first reports say little, and stand far above
-    margin = 0.25 * (high - low)
-    ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(low - margin, high + margin))
-    ax.set_xlim(0, ends.time.max())
-    ax.legend(frameon=False)
-    return figure
