@@ -214,18 +214,21 @@ def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
 def trajectories(named: dict[str, pd.DataFrame], target: float) -> Figure:
     """Incumbent trajectories over a log axis of wall-clock time: medians as steps, quartiles as bands around them.
 
+    The error's axis ends at twice the target: the first reports say little, and stand far above.
+
     Args:
         named: number of workers -> columns `time`, `low`, `median`, `high` (see `simulation.bands`).
         target: an error, drawn as a dashed line.
     """
     figure, ax = plt.subplots()
     for number, (name, band) in enumerate(named.items()):
-        color = trial_color(number)
+        color = plt.colormaps["viridis"](0.9 * number / max(1, len(named) - 1))  # their order shows
         ax.step(band.time, band["median"], where="post", color=color, label=name)
         ax.fill_between(band.time, band.low, band.high, step="post", color=color, alpha=0.15, linewidth=0)
     ax.axhline(target, color="black", linestyle="--", linewidth=1)
     ax.set_xscale("log")
-    ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(0, 1))
+    lowest = min(band.low.min() for band in named.values())
+    ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(lowest - 0.1 * target, 2 * target))
     ax.legend(title="workers", frameon=False, ncols=2)
     return figure
 

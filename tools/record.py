@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import Domain
-from syne_tune.util import experiment_path
 from syne_tune.optimizer.baselines import RandomSearch
+from syne_tune.util import experiment_path
 
 from async_hpo import ForkserverBackend, chapter, runs
 
