@@ -29,7 +29,7 @@ execute: .venv data ## run the notebooks at full budget and store their outputs 
 save: .venv ## write async_hpo/chapter.py from the cells marked #@save
 	@$(FULL) tools/nbtools.py save
 
-record: .venv data ## train the recorded tables' missing trials (hours; interrupt it as you like, it goes on)
+record: .venv data ## train the recorded tables' missing trials (40 minutes from nothing; interrupt it as you like, it goes on)
 	@$(FULL) tools/record.py
 
 bench: .venv data .venv-bench ## compare with other systems (within 60 minutes; interrupt it as you like, it goes on)
