@@ -180,11 +180,16 @@ def scaling(measured: pd.DataFrame, ideal: float) -> Figure:
     workers = measured.workers.unique()
     ax.plot(workers, ideal * workers, color="black", linestyle="--", linewidth=1, label="all that trials report")
     ax.plot(measured.workers, measured.reports_per_second, "o", color=INK, label="received by the tuner")
-    ax.set_xscale("log", base=2)
+    _log_axis_of_workers(ax, workers)
     ax.set_yscale("log", base=10)
-    ax.set(xlabel="workers", ylabel="reports per second", xticks=workers, xticklabels=workers)
+    ax.set_ylabel("reports per second")
     ax.legend(frameon=False)
     return figure
+
+
+def _log_axis_of_workers(ax, workers) -> None:
+    ax.set_xscale("log", base=2)
+    ax.set(xlabel="workers", xticks=workers, xticklabels=workers)
 
 
 def _bars(values: pd.Series, xlabel: str, colors: str | list[str] = INK):
@@ -248,9 +253,9 @@ def speed_up(named: dict[str, pd.DataFrame]) -> Figure:
         ax.fill_between(table.index, one / table.high, one / table.low, color=color, alpha=0.2, linewidth=0)
         if number == 0:
             ax.plot(table.index, one / table.index, color="black", linestyle=":", label="ideal")
-    ax.set_xscale("log", base=2)
+    _log_axis_of_workers(ax, table.index)
     ax.set_yscale("log")
-    ax.set(xlabel="workers", ylabel="time to the target [s]", xticks=table.index, xticklabels=table.index)
+    ax.set_ylabel("time to the target [s]")
     ax.legend(frameon=False)
     return figure
 
@@ -272,8 +277,8 @@ def slowed_by_waiting(ratios: pd.DataFrame, points: pd.Series | None = None) -> 
             ax.fill_between(ratios.index, ratios[f"{name} low"], ratios[f"{name} high"], color=color, alpha=0.2)
     if points is not None:
         ax.plot(points.index, points, "D", color="black", label="measured")
-    ax.set_xscale("log", base=2)
-    ax.set(xlabel="workers", ylabel="times faster without waiting", xticks=ratios.index, xticklabels=ratios.index)
+    _log_axis_of_workers(ax, ratios.index)
+    ax.set_ylabel("times faster without waiting")
     ax.legend(frameon=False)
     return figure
 
