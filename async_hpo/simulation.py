@@ -17,6 +17,7 @@ from syne_tune.backend.simulator_backend.time_keeper import SimulatedTimeKeeper
 from syne_tune.config_space import Domain, randint
 from syne_tune.constants import ST_TRIAL_ID, ST_TUNER_TIME
 from syne_tune.optimizer.scheduler import TrialScheduler
+from syne_tune.optimizer.schedulers.searchers.utils import make_hyperparameter_ranges
 
 from async_hpo.runs import RECORDINGS
 
@@ -269,8 +270,7 @@ def replay(
         n_workers: how many trials run at a time.
         max_wallclock_time: simulated seconds.
         seconds_per_suggestion: how long a free worker waits for its next configuration.
-        surrogate: scikit-learn regressor for what is not in the table; by default a random forest that reproduces what
-            is in it.
+        surrogate: scikit-learn regressor for what is not in the table; by default that of `regression`.
 
     Returns:
         A row a report in the order of time: `trial`, `time` (simulated seconds), `epoch`, `validation_error`,
@@ -279,13 +279,12 @@ def replay(
     Raises:
         ValueError: the table is incomplete, or lacks one of the scheduler's hyperparameters.
     """
-    # Both take seconds to import, and only this function needs them.
-    from syne_tune.blackbox_repository import UserBlackboxBackend, add_surrogate
+    from syne_tune.blackbox_repository import UserBlackboxBackend  # takes seconds, and only this function needs it
 
-    blackbox = _blackbox(table if isinstance(table, pd.DataFrame) else read_table(table), scheduler.config_space)
+    blackbox = _blackbox(table if isinstance(table, pd.DataFrame) else read_table(table), scheduler, surrogate)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         backend = UserBlackboxBackend(
-            blackbox=add_surrogate(blackbox, surrogate or forest(), blackbox.configuration_space),
+            blackbox=blackbox,
             elapsed_time_attr="seconds",
             max_resource_attr="max_epochs",
             seed=0,  # the table has one repetition of each trial
@@ -327,37 +326,81 @@ class _NextEvent(SimulatorCallback):
         self._time_keeper.advance_to(self._state.event_heap[0][0])
 
 
-def _blackbox(table: pd.DataFrame, config_space: dict):
-    from syne_tune.blackbox_repository.blackbox_tabular import BlackboxTabular
+def _blackbox(table: pd.DataFrame, scheduler: TrialScheduler, surrogate):
+    from syne_tune.blackbox_repository.blackbox import Blackbox
 
-    space = {name: domain for name, domain in config_space.items() if isinstance(domain, Domain)}
+    space = {name: domain for name, domain in scheduler.config_space.items() if isinstance(domain, Domain)}
+    configs, curves = configs_and_curves(table, space)
+    epochs = curves.columns.unique("epoch")
+    surrogate = (surrogate or regression(space)).fit(configs, curves)
+    recorded = {tuple(config): curve for config, curve in zip(configs.to_numpy(), curves.to_numpy(), strict=True)}
+
+    class Recorded(Blackbox):
+        fidelity_values = epochs.to_numpy()
+
+        def _objective_function(self, configuration, fidelity=None, seed=None):
+            """Shape (epochs, 2): error, and seconds."""
+            key = tuple(configuration[name] for name in space)
+            curve = recorded.get(key)
+            if curve is None:
+                curve = surrogate.predict(pd.DataFrame([key], columns=[*space]))
+            errors, seconds = np.reshape(curve, (2, len(epochs)))
+            return np.stack([np.minimum(errors, 1.0), seconds], axis=1)
+
+    return Recorded(space, {"epoch": randint(1, int(epochs[-1]))}, ["validation_error", "seconds"])
+
+
+def configs_and_curves(table: pd.DataFrame, config_space: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What a regression model learns from, and what it predicts: a row a trial.
+
+    Returns:
+        The configurations, a column a hyperparameter of `config_space`; and a column for each of `validation_error`
+        and `seconds` after each epoch.
+
+    Raises:
+        ValueError: the table is incomplete, or lacks a hyperparameter.
+    """
+    space = [name for name, domain in config_space.items() if isinstance(domain, Domain)]
     columns = {f"config_{name}": name for name in space}
     if missing := {"trial", "epoch", "validation_error", "seconds", *columns} - set(table):
         raise ValueError(f"the table has no column {', '.join(sorted(missing))}")
     configs = table.groupby("trial")[list(columns)].first().rename(columns=columns)
     if configs.duplicated().any():
         raise ValueError(f"trial {configs.index[configs.duplicated()][0]} repeats another one's configuration")
-    epochs = range(1, int(table.epoch.max()) + 1)
-    values = [table.pivot(index="trial", columns="epoch", values=name) for name in ("validation_error", "seconds")]
-    for frame in values:
-        if list(frame.columns) != list(epochs) or frame.isna().any(axis=None):
-            trial = frame.index[frame.isna().any(axis=1)].tolist()[:1]
-            raise ValueError(f"not every trial has a number for each epoch from 1 to {epochs[-1]}: see trial {trial}")
-    return BlackboxTabular(
-        hyperparameters=configs.reset_index(drop=True),
-        configuration_space=space,
-        fidelity_space={"epoch": randint(1, epochs[-1])},
-        objectives_evaluations=np.stack([frame.to_numpy(dtype=float) for frame in values], axis=-1)[:, None],
-        objectives_names=["validation_error", "seconds"],
+    curves = table.pivot(index="trial", columns="epoch", values=["validation_error", "seconds"])
+    n_epochs = int(table.epoch.max())
+    if list(curves.columns.unique("epoch")) != [*range(1, n_epochs + 1)] or curves.isna().any(axis=None):
+        trial = curves.index[curves.isna().any(axis=1)].tolist()[:1]
+        raise ValueError(f"not every trial has a number for each epoch from 1 to {n_epochs}: see trial {trial}")
+    return configs, curves
+
+
+def regression(config_space: dict):
+    """The model that `replay` fits to a table: a Gaussian process for the logarithms of errors and seconds.
+
+    It takes what `configs_and_curves` returns, and sees each hyperparameter on the scale, linear or logarithmic, on
+    which the configuration space draws it. Without noise: it passes through what was recorded.
+    """
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    space = {name: domain for name, domain in config_space.items() if isinstance(domain, Domain)}
+    ranges = make_hyperparameter_ranges(space)
+    scale = FunctionTransformer(lambda configs: ranges.to_ndarray_matrix(configs[[*space]].to_dict("records")))
+    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * Matern([1.0] * ranges.ndarray_size, (1e-2, 1e3), nu=1.5)
+    process = GaussianProcessRegressor(kernel, normalize_y=True)
+    return TransformedTargetRegressor(
+        make_pipeline(scale, process),
+        func=lambda y: np.log(np.maximum(y, _SMALLEST)),
+        inverse_func=np.exp,
+        check_inverse=False,
     )
 
 
-def forest():
-    """The regression model that `replay` fits to a table: each of its trees sees every trial, so that what is in the
-    table comes out as it is."""
-    from sklearn.ensemble import RandomForestRegressor
-
-    return RandomForestRegressor(n_estimators=100, max_features=0.5, bootstrap=False, random_state=0)
+_SMALLEST = 1e-6  # no logarithm of 0
 
 
 def probability_lower(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:

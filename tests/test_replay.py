@@ -57,13 +57,36 @@ def test_a_fixed_sequence_runs_as_scheduled(table, n_workers):
         assert found[name].to_numpy() == pytest.approx(expected[name].to_numpy(), abs=1e-6), name
 
 
-def test_off_the_table_the_forest_is_near_the_formula(table):
+def test_off_the_table_the_prediction_is_near_the_formula(table):
     reports = simulation.replay(table, random_search(seed=5), 2, max_wallclock_time=400)
     last = reports[reports.epoch == N_EPOCHS]
-    truth = np.array([curve(row.config_width, row.config_lr)[0][-1] for row in last.itertuples()])
+    error, seconds = zip(*((c[0][-1], c[1][-1]) for c in map(curve, last.config_width, last.config_lr)), strict=True)
     assert len(last) > 30
-    assert np.corrcoef(truth, last.validation_error)[0, 1] > 0.8
-    assert last.validation_error.between(table.validation_error.min(), table.validation_error.max()).all()
+    assert np.median(abs(last.validation_error / error - 1)) < 0.05
+    took = last.time.to_numpy() - reports[reports.epoch == 1].set_index("trial").time.loc[last.trial].to_numpy()
+    assert np.median(abs(took / (np.array(seconds) * (1 - 1 / N_EPOCHS)) - 1)) < 0.05
+
+
+def test_regression_passes_through_the_table_and_is_right_beside_it(table):
+    configs_, curves = simulation.configs_and_curves(table, SPACE)
+    known, left_out = curves.iloc[::2], curves.iloc[1::2]
+    model = simulation.regression(SPACE).fit(configs_.iloc[::2], known)
+    assert model.predict(configs_.iloc[::2]) == pytest.approx(known.to_numpy(), rel=1e-5)
+    assert np.median(abs(model.predict(configs_.iloc[1::2]) / left_out - 1)) < 0.1
+
+
+def test_a_surrogate_of_ones_own(table):
+    from sklearn.dummy import DummyRegressor
+
+    reports = simulation.replay(table, random_search(seed=5), 2, max_wallclock_time=100, surrogate=DummyRegressor())
+    mean = table[table.epoch == N_EPOCHS].validation_error.mean()
+    assert reports[reports.epoch == N_EPOCHS].validation_error.to_numpy() == pytest.approx(mean)
+
+
+def test_an_error_of_zero_is_learnt(table):
+    perfect = table.assign(validation_error=table.validation_error.where(table.epoch < N_EPOCHS, 0.0))
+    reports = simulation.replay(perfect, random_search(seed=5), 2, max_wallclock_time=100)
+    assert reports[reports.epoch == N_EPOCHS].validation_error.max() < 1e-3
 
 
 def test_a_replay_is_repeatable_and_ends_with_its_budget(table, tmp_path):
