@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
-from nbtools import CHAPTER, RECORDED, ROOT, code_cells, digest, notebooks, saved_code
+from nbtools import CHAPTER, RECORDED, ROOT, SOLUTIONS, code_cells, digest, notebooks, saved_code
 
 from async_hpo import runs
 
@@ -49,8 +49,16 @@ def test_what_a_reader_would_trip_over(path):
     assert abs(stated - notebook.metadata.async_hpo.seconds / 60) < 1, "the stated run time is not the measured one"
 
 
-def test_the_package_holds_the_saved_cells():
-    assert CHAPTER.read_text() == saved_code(), "make save"
+@pytest.mark.parametrize("module", [CHAPTER, SOLUTIONS], ids=lambda path: path.stem)
+def test_the_package_holds_the_saved_cells(module):
+    assert module.read_text() == saved_code(module), "make save"
+
+
+def test_solutions_are_kept_apart():
+    assert "LocalSearcher" in SOLUTIONS.read_text() and "LocalSearcher" not in CHAPTER.read_text()
+    for path in [ROOT / "notebooks" / "exercises.ipynb", *(ROOT / "async_hpo").glob("*.py")]:
+        if path != SOLUTIONS:
+            assert not re.search(r"(from|import) async_hpo[. ](import )?solutions", path.read_text()), path.name
 
 
 def notebook_of(*sources):

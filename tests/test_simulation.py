@@ -159,7 +159,7 @@ def test_a_damaged_table_is_refused_by_its_row(tmp_path, change, message):
 
 
 def test_a_table_that_is_not_there():
-    with pytest.raises(FileNotFoundError, match="The book has: cnn, lenet"):
+    with pytest.raises(FileNotFoundError, match="The book has: cnn, dropout_mlp, lenet"):
         simulation.read_table("resnet")
 
 

@@ -20,8 +20,9 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTER = ROOT / "async_hpo" / "chapter.py"
+SOLUTIONS = ROOT / "async_hpo" / "solutions.py"  # what the solutions teach: neither exercises nor checks import it
 MARK = "#@save"
-HEADER = '"""What the notebooks teach and others reuse. Written by `make save` from their cells marked `#@save`."""\n'
+HEADER = '"""What the {} teach and others reuse. Written by `make save` from their cells marked `#@save`."""\n'
 
 
 def notebooks() -> list[Path]:
@@ -37,10 +38,12 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 # --- make save -------------------------------------------------------------------------------------------------------
 
 
-def saved_code() -> str:
-    """The text of `async_hpo/chapter.py`: every cell with a line that ends in `#@save`, in the book's order."""
-    parts = [HEADER]
+def saved_code(module: Path) -> str:
+    """The text of `CHAPTER` or `SOLUTIONS`: every cell with a line that ends in `#@save`, in the book's order."""
+    parts = [HEADER.format("solutions" if module == SOLUTIONS else "notebooks")]
     for path in notebooks():
+        if (path.parent.name == "solutions") != (module == SOLUTIONS):
+            continue
         for cell in code_cells(nbformat.read(path, as_version=4)):
             lines = cell.source.splitlines()
             if any(line.endswith(MARK) for line in lines):
@@ -111,8 +114,9 @@ def keep_recording(name: str) -> None:
 def main(command: str, *names: str) -> None:
     paths = [Path(name).resolve() for name in names] or notebooks()
     if command == "save":
-        CHAPTER.write_text(saved_code())
-        print(f"wrote {CHAPTER.relative_to(ROOT)}")
+        for module in (CHAPTER, SOLUTIONS):
+            module.write_text(saved_code(module))
+            print(f"wrote {module.relative_to(ROOT)}")
     elif command == "execute":
         for path in paths:
             if path not in notebooks():

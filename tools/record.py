@@ -17,18 +17,25 @@ from syne_tune.config_space import Domain
 from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.util import experiment_path
 
-from async_hpo import ForkserverBackend, chapter, runs
+from async_hpo import ForkserverBackend, chapter, runs, solutions
 
 
 class Table(NamedTuple):
     objective: Callable[..., None]
     space: dict[str, Any]
     n_trials: int
+    initial: tuple[dict[str, Any], ...] = ()  # configurations that come first
 
 
 TABLES = {
     "lenet": Table(chapter.hpo_objective_lenet_synetune, chapter.lenet_config_space, 64),
     "cnn": Table(chapter.hpo_objective_cnn_synetune, chapter.cnn_config_space, 64),
+    "dropout_mlp": Table(
+        solutions.hpo_objective_dropoutmlp_synetune,
+        solutions.dropoutmlp_config_space,
+        101,
+        (solutions.dropoutmlp_initial_config,),
+    ),
 }
 N_WORKERS = 2
 
@@ -37,7 +44,8 @@ def configurations(table: Table) -> list[dict[str, Any]]:
     """The same sequence at every call; constants left out."""
     np.random.seed(0)
     domains = {name: domain for name, domain in table.space.items() if isinstance(domain, Domain)}
-    return [{name: domain.sample() for name, domain in domains.items()} for _ in range(table.n_trials)]
+    n_drawn = table.n_trials - len(table.initial)
+    return [*table.initial, *({name: domain.sample() for name, domain in domains.items()} for _ in range(n_drawn))]
 
 
 def update(name: str) -> pd.DataFrame:
