@@ -7,8 +7,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def __getattr__(name: str):
-    if name == "ForkserverBackend":  # only when asked for: Syne Tune takes seconds to import
+    # Only when asked for: Syne Tune and Ray take seconds to import.
+    if name == "ForkserverBackend":
         from async_hpo.forkserver_backend import ForkserverBackend
 
         return ForkserverBackend
+    if name == "RayBackend":
+        from async_hpo.ray_backend import RayBackend
+
+        return RayBackend
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

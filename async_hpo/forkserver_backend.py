@@ -88,9 +88,9 @@ class ForkserverBackend(LocalBackend):
         )
         self.config_space = config_space
         self.preload = tuple(preload)
-        self._name, self._parameters = _check_arguments(tune_function, config_space)
-        self._function = _pickle(tune_function)
-        self._logs: dict[int, _Log] = {}
+        self._name, self._parameters = check_arguments(tune_function, config_space)
+        self._function = pickle_function(tune_function)
+        self._logs: dict[int, Log] = {}
         self._most_workers, self._crowd_told = 0, False
         self._checked_on: int | None = None  # the server (by its process ID) on which a start was tried
 
@@ -126,7 +126,7 @@ class ForkserverBackend(LocalBackend):
         folder = self.trial_path(trial_id).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         dump_json_with_numpy(config, folder / "config.json")
-        arguments = {key: _native(value) for key, value in config.items() if key in self.config_space}
+        arguments = {key: native(value) for key, value in config.items() if key in self.config_space}
         if ST_CHECKPOINT_DIR in self._parameters:
             arguments[ST_CHECKPOINT_DIR] = str(self.checkpoint_trial_path(trial_id).absolute())
         environment = dict(os.environ)
@@ -136,7 +136,7 @@ class ForkserverBackend(LocalBackend):
             path.touch()
         job = _Job(self._function, cloudpickle.dumps(arguments), str(stdout), str(stderr), environment)
         self.trial_subprocess[trial_id] = self._start(job, stderr)
-        self._logs.setdefault(trial_id, _Log(stdout))
+        self._logs.setdefault(trial_id, Log(stdout))
         self._busy_trial_id_candidates.add(trial_id)
 
     def fetch_status_results(self, trial_ids: list[int]):
@@ -257,8 +257,8 @@ _SERVER_LOST = 255  # what multiprocessing answers when the server can't tell th
 _NOT_OURS = 1  # a trial that ran when its tuner was saved: its process belonged to another driver
 
 
-class _Log:
-    """The reports in a trial's standard output; reads only what is new."""
+class Log:
+    """The reports in a file of a trial's standard output; reads only what is new."""
 
     def __init__(self, path: Path):
         self._path, self._position, self._reports = path, 0, []
@@ -273,7 +273,15 @@ class _Log:
         return list(self._reports)
 
 
-def _check_arguments(function: Callable, config_space: dict[str, Any]) -> tuple[str, set[str]]:
+def check_arguments(function: Callable, config_space: dict[str, Any]) -> tuple[str, set[str]]:
+    """Compare an objective's arguments with the configuration space.
+
+    Returns:
+        The function's name, and the names of its arguments.
+
+    Raises:
+        ValueError: one lacks what the other has.
+    """
     name = getattr(function, "__name__", repr(function))
     parameters = inspect.signature(function).parameters.values()
     named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
@@ -290,7 +298,12 @@ def _listed(names: set[str]) -> str:
     return ", ".join(repr(name) for name in sorted(names))
 
 
-def _pickle(function: Callable) -> bytes:
+def pickle_function(function: Callable) -> bytes:
+    """Pickle an objective, by value where it can't be imported elsewhere.
+
+    Raises:
+        ValueError: it refers to something that can't be pickled.
+    """
     try:
         return cloudpickle.dumps(function)
     except Exception as error:
@@ -301,7 +314,8 @@ def _pickle(function: Callable) -> bytes:
         ) from error
 
 
-def _native(value: Any) -> Any:
+def native(value: Any) -> Any:
+    """A number of Python's in place of one of NumPy's."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -396,12 +410,12 @@ if sys.platform != "win32":
                 self._spare = None
 
         def ensure_running(self) -> None:
-            environment = ALLOCATOR | {
+            changes = ALLOCATOR | {
                 "ASYNC_HPO_PRELOAD": json.dumps(self.preload),
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
                 "OMP_NUM_THREADS": "1",  # a thread pool started before a fork would hang the forked process
             }
-            with _environment(environment):
+            with environment(changes):
                 super().ensure_running()
 
         def stop(self) -> None:
@@ -448,7 +462,7 @@ if sys.platform != "win32":
 
 
 @contextlib.contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
+def environment(changes: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(changes)
     try:

@@ -16,6 +16,7 @@ from async_hpo.simulation import schedule
 WIDTH = 6.4  # inches: text keeps 8 px or more where a phone shrinks the figure to its width
 IDLE = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch": "////", "linewidth": 0.0}
 INK = "#1f4e79"
+LINES = ("-", "--", ":", "-.")  # methods differ in more than colour
 STYLE = {
     "figure.figsize": (WIDTH, 3.6),
     "figure.facecolor": "white",
@@ -102,6 +103,30 @@ def gantts(named: dict[str, Run]) -> Figure:
         Patch(**IDLE, label="idle"),
     ]
     figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def nodes(run: Run) -> Figure:
+    """Which node ran which trial when, for a run whose reports have a field `node` and nodes that run one trial at a
+    time. Hatched: failed trials, and the time between a node's trials."""
+    node_of = run.reports.groupby("trial_id").node.first()
+    trials = run.trials[run.trials.trial_id.isin(node_of.index)].assign(node=lambda t: t.trial_id.map(node_of))
+    rows = list(trials.sort_values("start").node.unique())
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.5 + 0.5 * len(rows)))
+    for row, node in enumerate(rows):
+        here = trials[trials.node == node]
+        ax.barh(row, here.end.max() - here.start.min(), left=here.start.min(), height=0.8, **IDLE)
+        for trial in here.itertuples():
+            failed = {"hatch": "xxx", "edgecolor": "white", "linewidth": 0.0} if trial.status == "Failed" else {}
+            length, color = trial.end - trial.start, trial_color(trial.trial_id)
+            ax.barh(row, length, left=trial.start, height=0.8, color=color, **failed)
+            if length > 0.04 * run.wallclock_time and not failed:
+                at = (trial.start + length / 2, row)
+                ax.text(*at, trial.trial_id, ha="center", va="center", color="white", fontweight="bold")
+    _worker_rows(ax, len(rows), run.wallclock_time)
+    ax.set(ylabel="node", yticklabels=rows)
+    keys = [Patch(color=INK, label="trial"), Patch(facecolor=INK, hatch="xxx", edgecolor="white", label="failed trial")]
+    figure.legend(handles=[*keys, Patch(**IDLE, label="idle")], loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
@@ -322,3 +347,26 @@ def save_opening_figure(run: Run, path: Path, n_workers: int = 4) -> None:
         figure = three_schedules(finished.end - finished.start, n_workers)
         figure.savefig(path, format="svg", metadata={"Date": None, "Description": run.name})
     plt.close(figure)
+
+
+def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame]] | None = None) -> Figure:
+    """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps.
+
+    Args:
+        bands: a method's name -> columns `time` (seconds), `low`, `median`, `high`, as of `simulation.bands`.
+        real: a method's name (of those in `bands`) -> its runs' incumbents: columns `time`, `validation_error`.
+    """
+    figure, ax = plt.subplots()
+    for number, (name, band) in enumerate(bands.items()):
+        color = trial_color(number)
+        ax.plot(band.time, band["median"], color=color, linestyle=LINES[number % len(LINES)], label=name)
+        ax.fill_between(band.time, band.low, band.high, color=color, alpha=0.15, linewidth=0)
+        for best in (real or {}).get(name, []):
+            ax.step(best.time, best.validation_error, where="post", color=color, linewidth=0.8)
+    ends = pd.concat(bands.values())
+    low, high = ends.low.min(), ends.high.quantile(0.9)  # the first reports say little, and stand far above
+    margin = 0.25 * (high - low) or 0.01  # methods that never improve still need a height
+    ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(low - margin, high + margin))
+    ax.set_xlim(0, ends.time.max())
+    ax.legend(frameon=False)
+    return figure

@@ -148,7 +148,7 @@ class TrialGuard(TunerCallback):
     - A report without the scheduler's metric ends the run with a message that names both.
     - When the run ends or is interrupted, the trials still running are stopped, and waited for.
     - Syne Tune's local back-ends split their command line at spaces; paths with spaces are made relative, and where
-      that does not help, the run ends before a trial starts.
+      that does not help, the run ends before a trial starts. So it does where a cluster has too few places.
 
     Put it before the other callbacks, so that they see the statuses as it leaves them.
 
@@ -165,6 +165,8 @@ class TrialGuard(TunerCallback):
         self._tuner = tuner
         tuner.tuner_path.mkdir(parents=True, exist_ok=True)  # the tuner saves itself there even when this raises
         _avoid_spaces(tuner.trial_backend)
+        if check_workers := getattr(tuner.trial_backend, "check_workers", None):
+            check_workers(tuner.n_workers)
 
     def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
         for trial_id, result in new_results:

@@ -1,4 +1,11 @@
+import os
+import secrets
+
 import pytest
+
+# Nodes that tests start, and the drivers that connect to them, share a token (read when Ray is imported).
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @pytest.fixture
