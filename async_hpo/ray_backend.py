@@ -60,7 +60,8 @@ class RayBackend(TrialBackend):
     does not report. Each report has a field `node`, where it came from. Trials that use the same process one after the
     other share its memory, unlike those of `ForkserverBackend`.
 
-    Give the tuner a short `sleep_time` (0 is fine): the end of a trial wakes it.
+    Give the tuner a short `sleep_time` (0 is fine): the end of a trial wakes it. Tuners may share a cluster, but don't
+    know of each other: together they should not have more workers than it has places.
 
     Args:
         tune_function: the objective. It calls Syne Tune's `Reporter`; it may be a closure, or defined in a notebook.
@@ -98,13 +99,16 @@ class RayBackend(TrialBackend):
         self._trials: dict[int, _Trial] = {}
         self._shared: _Shared | None = None
         self._most_places = self._n_workers = 0
+        self._lost_nodes: set[str | None] = set()  # Ray itself believes in a dead node for another 20 s
         _connect(address)
 
     # --- before the run ----------------------------------------------------------------------------------------------
 
     def places(self) -> int:
         """How many trials the cluster can run at a time, as it is now."""
-        return sum(self._places_on(node["Resources"]) for node in _alive_nodes())
+        return sum(
+            self._places_on(node["Resources"]) for node in _alive_nodes() if node["NodeID"] not in self._lost_nodes
+        )
 
     def _places_on(self, resources: dict[str, float]) -> int:
         needed = {"CPU": self.num_cpus, "GPU": self.num_gpus}
@@ -154,7 +158,8 @@ class RayBackend(TrialBackend):
 
     def _schedule(self, trial_id: int, config: dict[str, Any]) -> None:
         self.warm_up()
-        self.check_workers(1 + len(self._running()))
+        # Without `TrialGuard` a tuner does not wait for the place of a trial that is being stopped.
+        self.check_workers(1 + sum(trial.status == Status.in_progress for trial in self._running().values()))
         folder = self.trial_path(trial_id)
         folder.mkdir(parents=True, exist_ok=True)
         dump_json_with_numpy(config, folder / "config.json")
@@ -192,7 +197,10 @@ class RayBackend(TrialBackend):
             for trial_id, node_id, name, content in ray.get(self._shared.inbox.take.remote()):
                 self._trials[trial_id].add(node_id, name, content)
         for ref, (status, reason) in outcomes.items():
-            running.pop(ref).finish(status, reason)
+            trial = running.pop(ref)
+            trial.finish(status, reason)
+            if reason == _NODE_DIED:
+                self._lost_nodes.add(trial.node_id)
         for trial in running.values():
             trial.stop_if_late()
 
@@ -276,7 +284,8 @@ class _Trial:
     """A trial as its driver knows it. `ref` is None when its task has ended, or belonged to another driver."""
 
     def __init__(self, ref, folder: Path):
-        self.ref, self.status, self.node = ref, Status.in_progress, None
+        self.ref, self.status = ref, Status.in_progress
+        self.node = self.node_id = None  # what it is called, and its number
         self.end: float | None = None  # Unix time, seconds
         self.stop_by = float("inf")  # on the monotonic clock
         self._interrupted = False
@@ -285,7 +294,8 @@ class _Trial:
             (folder / name).write_bytes(b"")
 
     def add(self, node_id: str, name: str, content: bytes) -> None:
-        self.node = self.node or _label_of(node_id)
+        if self.node is None:
+            self.node, self.node_id = _label_of(node_id), node_id
         with open(self._folder / name, "ab") as file:
             file.write(content)
 
@@ -309,11 +319,14 @@ class _Trial:
         return self.__dict__ | {"ref": None} | lost
 
 
+_NODE_DIED = "The trial's node died, or left the cluster.\n"
+
+
 def _outcome(ref) -> tuple[str, str]:
     try:
         return ray.get(ref), ""
     except NodeDiedError:
-        return Status.failed, "The trial's node died, or left the cluster.\n"
+        return Status.failed, _NODE_DIED
     except WorkerCrashedError:
         return Status.failed, "The trial's process was killed: from outside, or out of memory.\n"
     except RayError as error:

@@ -148,7 +148,8 @@ class TrialGuard(TunerCallback):
     - A report without the scheduler's metric ends the run with a message that names both.
     - When the run ends or is interrupted, the trials still running are stopped, and waited for.
     - Syne Tune's local back-ends split their command line at spaces; paths with spaces are made relative, and where
-      that does not help, the run ends before a trial starts. So it does where a cluster has too few places.
+      that does not help, the run ends before a trial starts. So it does where a cluster has too few places. A place on
+      a cluster gets its next trial when it is free, which for a stopped trial's or a lost node's the back-end knows.
 
     Put it before the other callbacks, so that they see the statuses as it leaves them.
 
@@ -167,6 +168,7 @@ class TrialGuard(TunerCallback):
         _avoid_spaces(tuner.trial_backend)
         if check_workers := getattr(tuner.trial_backend, "check_workers", None):
             check_workers(tuner.n_workers)
+            tuner.start_jobs_without_delay = False
 
     def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
         for trial_id, result in new_results:

@@ -46,6 +46,7 @@ def measure(benchmark: str, system: str) -> dict:
             "OMP_NUM_THREADS": "1",  # two workers on two cores; Syne Tune sets it by itself
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_DEDUP_LOGS": "0",
+            "RAY_TMPDIR": folder,
         }
         with open(os.path.join(folder, "out"), "w+") as out:
             command = [sys.executable, "-m", "benchmarks.systems", benchmark, system]

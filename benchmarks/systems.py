@@ -5,6 +5,7 @@ by itself: `measure` ends its processes. Each function imports its own library a
 """
 
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -77,6 +78,26 @@ def forkserver(objective, space):
     backend = ForkserverBackend(objective, space)
     backend.warm_up()
     return backend
+
+
+def ray_backend(objective, space):
+    from async_hpo import RayBackend
+
+    backend = RayBackend(objective, space)
+    backend.warm_up()
+    return backend
+
+
+def ray_backend_on_three_nodes(objective, space):
+    """Nodes with a place for one trial each, on this machine."""
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # read when Ray is imported
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 400 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    for _ in range(2):
+        cluster.add_node(**node)
+    return ray_backend(objective, space)
 
 
 # --- peers: our objective, their engine ------------------------------------------------------------------------------
@@ -254,6 +275,13 @@ def _forkserver(constants: dict, **options) -> tuple[Callable, dict, dict]:
     return syne_tune, constants, {"make_backend": forkserver, **options}
 
 
+def _ray_backends(constants: dict) -> dict[str, tuple[Callable, dict, dict]]:
+    return {
+        "RayBackend, one node": (syne_tune, constants, {"make_backend": ray_backend, **NO_SLEEP}),
+        "RayBackend, three nodes": (syne_tune, constants, {"make_backend": ray_backend_on_three_nodes, **NO_SLEEP}),
+    }
+
+
 #: Benchmark -> its objective, the name of the hyperparameter, the budget in seconds, and its systems.
 BENCHMARKS = {
     "overhead": (
@@ -267,12 +295,13 @@ BENCHMARKS = {
             "Ray tasks": (ray_tasks, {}, {}),
             "ForkserverBackend": _forkserver({}),
             "ForkserverBackend, no sleep": _forkserver({}, **NO_SLEEP),
+            **_ray_backends({}),
         },
     ),
     "real work": (
         objectives.lenet,
         "learning_rate",
-        45,
+        35,
         {
             "D2L's own code": _python(objectives.D2L),
             "no live plot": _python(objectives.NO_LIVE_PLOT),
@@ -282,6 +311,7 @@ BENCHMARKS = {
             "one validation": _python(objectives.BEST, **SHORT_POLLING),
             "allocator": (syne_tune, objectives.BEST, {"make_backend": python_backend_allocator, **SHORT_POLLING}),
             "warm workers": _forkserver(objectives.BEST, **NO_SLEEP),
+            **_ray_backends(objectives.BEST),
             **_engines(objectives.BEST),
             "two bare loops": (bare_loops, {}, {}),
         },

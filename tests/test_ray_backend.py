@@ -16,9 +16,11 @@ from helpers import (
     assert_nothing_lost_or_doubled,
     program,
     report_epochs,
+    results_of,
     run_tuner,
     start_program,
     wait_for,
+    wait_for_results,
 )
 from ray.cluster_utils import Cluster
 from syne_tune.config_space import uniform
@@ -104,8 +106,7 @@ def test_a_killed_worker_fails_one_trial(cluster):
 def test_a_node_is_removed_and_another_one_joins(cluster):
     backend = backend_on(cluster)
     backend.warm_up()
-
-    most = watch_running(backend, n_places=3)
+    samples = watch(backend)
     tuning = threading.Thread(target=run_tuner, args=[backend], kwargs={"max_trials": 12, "n_workers": 3})
     tuning.start()
     label = {node["NodeID"]: node["NodeName"] for node in ray.nodes()}
@@ -122,21 +123,23 @@ def test_a_node_is_removed_and_another_one_joins(cluster):
     assert (run.reports.trial_id == failed).sum() >= 1, "reports before the node's end are kept"
     nodes = {backend.node(trial_id) for trial_id in range(3, max(backend._trials) + 1)}
     assert nodes - {None} == {"first", "third", "fourth"}
-    assert most() <= 1, "no trial is called running that waits for a place, except for a moment"
+    assert {places for _, places in samples} == {2, 3}
+    waiting = sum(running > places for running, places in samples)
+    assert waiting < 0.1 * len(samples), "no trial is called running that waits for a place, except for a moment"
 
 
-def watch_running(backend, n_places):
-    """Count the moments, half a second apart, at which more trials are called running than have places."""
-    found = []
-    busy = backend.busy_trial_ids
+def watch(backend):
+    """Each time the tuner looks: how many trials are called running, and how many places there are."""
+    samples = []
+    fetch = backend.fetch_status_results
 
-    def watched():
-        result = busy()
-        found.append(len(backend._running()) > n_places)
-        return result
+    def fetch_and_count(trial_ids):
+        found = fetch(trial_ids)
+        samples.append((len(backend._running()), backend.places()))
+        return found
 
-    backend.busy_trial_ids = watched
-    return lambda: sum(found)
+    backend.fetch_status_results = fetch_and_count
+    return samples
 
 
 def test_more_workers_than_places_are_refused_with_both_numbers(cluster):
@@ -171,6 +174,20 @@ def test_two_tuners_at_once_on_one_cluster(folder):
         pids.append(set(run.reports.pid))
     assert not pids[0] & pids[1]
     assert not alive([int(pid) for pid in pids[0] | pids[1]])
+
+
+def test_trials_end_with_their_driver_and_the_cluster_stays(cluster, folder):
+    text = program("RayBackend", folder, address=cluster.address)
+    process = start_program(folder, "program", 300, text)
+    results = wait_for_results(folder, "program")
+    trials = [int(pid) for pid in results.pid.unique()]
+    assert len(alive(trials)) == 2
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not alive(trials), 10, "the end of the trials")
+    assert len(results_of(folder, "program")) >= len(results)
+    run_tuner(backend_on(cluster, space=SPACE), max_trials=3, n_workers=3)
+    assert (runs.load_run("test").trials.status == "Completed").sum() >= 3
 
 
 # --- stopping --------------------------------------------------------------------------------------------------------
