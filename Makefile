@@ -24,7 +24,7 @@ test: .venv data ## ruff, unit tests, and every notebook with a shortened budget
 	@$(FULL) -m pytest
 
 execute: .venv data ## run the notebooks at full budget and store their outputs (NOTEBOOK=scheduler: only that one)
-	@$(FULL) tools/nbtools.py execute $(if $(NOTEBOOK),notebooks/$(notdir $(basename $(NOTEBOOK))).ipynb)
+	@$(FULL) tools/nbtools.py execute $(NOTEBOOK)
 
 save: .venv ## write async_hpo/chapter.py from the cells marked #@save
 	@$(FULL) tools/nbtools.py save

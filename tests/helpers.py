@@ -26,7 +26,7 @@ def report_epochs(x, n_epochs=3, pause=0.05):
         report(epoch=epoch, error=x / epoch)
 
 
-def run_tuner(backend, seconds=60, max_trials=None, scheduler=None, name="test", n_workers=2, **options):
+def run_tuner(backend, seconds=60, max_trials=None, scheduler=None, name="test", n_workers=2, callbacks=(), **options):
     """Run a tuner until it has finished `max_trials` trials or `seconds` have passed."""
     backend.warm_up()
     tuner = Tuner(
@@ -37,7 +37,7 @@ def run_tuner(backend, seconds=60, max_trials=None, scheduler=None, name="test",
         sleep_time=0,
         tuner_name=name,
         max_failures=1000,
-        callbacks=[runs.TrialGuard(), runs.SafeResults()],
+        callbacks=[runs.TrialGuard(), runs.SafeResults(), *callbacks],
         output_logger=runs.QuietLogger(),
         **options,
     )

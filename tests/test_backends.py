@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import defaultdict
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import choice, randint, uniform
 from syne_tune.experiments import load_experiment
 from syne_tune.optimizer.baselines import ASHA
+from syne_tune.tuner_callback import TunerCallback
 
 import async_hpo
 from async_hpo import data, runs
@@ -180,6 +182,35 @@ def test_images_are_shared_and_not_copied(backend_for):
     assert (reports.images == 70_000).all()
     assert (reports.own < 20).all(), "MB; the images have 220"
     assert data.load  # the driver's own copy is another one
+
+
+class Seen(TunerCallback):
+    """What Syne Tune told its callbacks: trial -> events."""
+
+    def __init__(self):
+        self.events = defaultdict(list)
+
+    def on_start_trial(self, trial):
+        self.events[trial.trial_id].append("start")
+
+    def on_trial_result(self, trial, status, result, decision):
+        self.events[trial.trial_id].append(result["epoch"])
+
+    def on_trial_complete(self, trial, result):
+        self.events[trial.trial_id].append("complete")
+
+
+def test_callbacks_are_told_everything_once_and_in_order(backend_for):
+    seen = Seen()
+    run_tuner(backend_for(report_epochs), max_trials=8, callbacks=[seen])
+    trials = runs.load_run("test").trials
+    assert set(seen.events) == set(trials.trial_id)
+    for trial in trials.itertuples():
+        events = seen.events[trial.trial_id]
+        if trial.status == "Completed":
+            assert events == ["start", 1, 2, 3, "complete"]
+        else:
+            assert events == ["start", 1, 2, 3][: len(events)]
 
 
 def test_synchronous_scheduling_waits_for_the_batch(backend_for):

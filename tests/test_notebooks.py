@@ -3,10 +3,12 @@
 import ast
 import json
 import re
+import shutil
 from xml.etree import ElementTree
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbtools import CHAPTER, RECORDED, ROOT, SOLUTIONS, code_cells, digest, notebooks, saved_code
 
 from async_hpo import runs
@@ -59,6 +61,16 @@ def test_solutions_are_kept_apart():
     for path in [ROOT / "notebooks" / "exercises.ipynb", *(ROOT / "async_hpo").glob("*.py")]:
         if path != SOLUTIONS:
             assert not re.search(r"(from|import) async_hpo[. ](import )?solutions", path.read_text()), path.name
+
+
+def test_the_exercises_run_without_the_solutions(tmp_path, monkeypatch):
+    ignored = shutil.ignore_patterns("solutions.py", "__pycache__")
+    shutil.copytree(ROOT / "async_hpo", tmp_path / "async_hpo", ignore=ignored)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    notebook = nbformat.read(ROOT / "notebooks" / "exercises.ipynb", as_version=4)
+    gone = "from importlib.util import find_spec\nassert find_spec('async_hpo.solutions') is None"
+    notebook.cells.append(nbformat.v4.new_code_cell(gone))
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
 
 
 def notebook_of(*sources):

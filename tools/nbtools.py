@@ -1,7 +1,7 @@
 """Keep notebooks, their outputs and the package together: `make save`, `make execute`, and what the tests check.
 
 python tools/nbtools.py save
-python tools/nbtools.py execute [notebooks/scheduler.ipynb ...]
+python tools/nbtools.py execute [scheduler ...]
 """
 
 import ast
@@ -112,16 +112,17 @@ def keep_recording(name: str) -> None:
 
 
 def main(command: str, *names: str) -> None:
-    paths = [Path(name).resolve() for name in names] or notebooks()
     if command == "save":
         for module in (CHAPTER, SOLUTIONS):
             module.write_text(saved_code(module))
             print(f"wrote {module.relative_to(ROOT)}")
     elif command == "execute":
-        for path in paths:
-            if path not in notebooks():
-                sys.exit(f"{path.name} is not in _toc.yml; its notebooks are: {', '.join(p.stem for p in notebooks())}")
-            execute(path)
+        paths = {path.stem: path for path in notebooks()}
+        chosen = [Path(name).stem for name in names] or [*paths]
+        if unknown := [name for name in chosen if name not in paths]:
+            sys.exit(f"{unknown[0]} is not in _toc.yml; its notebooks are: {', '.join(paths)}")
+        for name in chosen:
+            execute(paths[name])
     else:
         sys.exit(__doc__)
 
