@@ -7,10 +7,10 @@ BENCH := .venv-bench/bin/python
 NOTEBOOK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab test execute save record bench lock clean .venv .venv-book .venv-bench data
+.PHONY: help book lab test execute save record bench bench-cluster lock clean .venv .venv-book .venv-bench data
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 book: .venv-book ## build the HTML from the stored outputs (no torch, no data): under 2 minutes the first time
 	@$(BOOK) tools/build.py
@@ -26,14 +26,17 @@ test: .venv data ## ruff, unit tests, and every notebook with a shortened budget
 execute: .venv data ## run the notebooks at full budget and store their outputs (NOTEBOOK=scheduler: only that one)
 	@$(FULL) tools/nbtools.py execute $(NOTEBOOK)
 
-save: .venv ## write async_hpo/chapter.py from the cells marked #@save
+save: .venv ## write async_hpo/chapter.py and solutions.py from the cells marked #@save
 	@$(FULL) tools/nbtools.py save
 
-record: .venv data ## train the recorded tables' missing trials (40 minutes from nothing; interrupt it as you like, it goes on)
+record: .venv data ## train the recorded tables' missing trials (50 minutes from nothing; interrupt it as you like, it goes on)
 	@$(FULL) tools/record.py
 
 bench: .venv data .venv-bench ## compare with other systems (within 60 minutes; interrupt it as you like, it goes on)
 	@$(BENCH) -m benchmarks.bench
+
+bench-cluster: .venv data .venv-bench ## compare RayBackend with ForkserverBackend (20 minutes; likewise)
+	@$(BENCH) -m benchmarks.bench cluster
 
 lock: .venv ## compile requirements*.txt anew from requirements*.in (see CONTRIBUTING.md)
 	@$(FULL) tools/lock.py

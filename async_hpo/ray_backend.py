@@ -346,7 +346,9 @@ def _connect(address: str | None) -> None:
         with _loopback() if address is None or _is_loopback(address) else contextlib.nullcontext():
             ray.init(**(own if address is None else {"address": address}), log_to_driver=False, logging_level="ERROR")
     except (RayError, RuntimeError, ConnectionError, ValueError) as error:
-        raise ConnectionError(f"No Ray cluster can be used at {address or 'this machine'}: {error}") from error
+        where = "on this machine" if address is None else f"at {address}"
+        hint = "" if address is None else ". Has it the same token, and the same versions of Ray and Python?"
+        raise ConnectionError(f"No Ray cluster can be used {where}: {error}{hint}") from error
 
 
 @contextlib.contextmanager

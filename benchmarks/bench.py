@@ -1,7 +1,8 @@
-"""Measure every system of every benchmark three times, in turn: `make bench`. Interrupt it as you like; it goes on.
+"""Measure every system of a comparison three times, in turn: `make bench`. Interrupt it as you like; it goes on.
 
-python -m benchmarks.bench              all that is not measured yet
-python -m benchmarks.bench overhead     only that benchmark
+python -m benchmarks.bench                         all that is not measured yet
+python -m benchmarks.bench benchmarks overhead     only that benchmark
+python -m benchmarks.bench cluster                 the other comparison
 """
 
 import json
@@ -21,12 +22,12 @@ import psutil
 
 from async_hpo import ROOT
 from benchmarks import events
-from benchmarks.systems import BENCHMARKS
+from benchmarks.systems import COMPARISONS
 
 HERE = ROOT / "benchmarks"  # where D2L's own code finds ../data
 REPETITIONS = 3
-UNDER_WAY = ROOT / "experiments" / "benchmarks.json"
-RESULTS = ROOT / "book" / "recordings" / "benchmarks.json"
+UNDER_WAY = ROOT / "experiments"  # in both folders: a file for each comparison
+RESULTS = ROOT / "book" / "recordings"
 PACKAGES = ("torch", "syne-tune", "ray", "optuna", "d2l")
 START_LIMIT = 120  # seconds until a system's search has to begin
 RAMP = 3  # seconds at the start that the scale benchmark leaves out
@@ -34,7 +35,7 @@ RAMP = 3  # seconds at the start that the scale benchmark leaves out
 
 def measure(benchmark: str, system: str) -> dict:
     """Run one system for the budget, and return what its trials wrote down."""
-    _, _, budget, systems = BENCHMARKS[benchmark]
+    _, _, budget, systems = next(found[benchmark] for found in COMPARISONS.values() if benchmark in found)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         log = os.path.join(folder, "events")
         Path(log).touch()
@@ -115,7 +116,7 @@ def summary(benchmark: str, found: list[dict], clock: float, budget: float, n_wo
         "gap_median": round(median(gaps), 4) if gaps else None,
         "gap_max": round(max(gaps), 4) if gaps else None,
     }
-    if benchmark == "real work":
+    if benchmark.startswith("real work"):
         images = sum(event["n"] for event in found if event["event"] == "images")
         result["images_per_second"] = round(images / budget, 1)
     if benchmark == "scale":
@@ -125,15 +126,16 @@ def summary(benchmark: str, found: list[dict], clock: float, budget: float, n_wo
     return result
 
 
-def load() -> dict:
-    if UNDER_WAY.exists():
-        return json.loads(UNDER_WAY.read_text())
+def load(comparison: str) -> dict:
+    under_way = UNDER_WAY / f"{comparison}.json"
+    if under_way.exists():
+        return json.loads(under_way.read_text())
     cores, memory = psutil.cpu_count(), round(psutil.virtual_memory().total / 2**30)
     return {
         "machine": {"cores": cores, "memory_GiB": memory},
         "versions": {name: version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
         "date": date.today().isoformat(),
-        "budgets": {name: budget for name, (_, _, budget, _) in BENCHMARKS.items()},
+        "budgets": {name: budget for name, (_, _, budget, _) in COMPARISONS[comparison].items()},
         "seconds": 0,
         "measurements": [],
     }
@@ -151,16 +153,19 @@ def prepare() -> None:
     subprocess.run([sys.executable, "-c", "from d2l import torch as d2l; d2l.FashionMNIST()"], cwd=HERE, check=True)
 
 
-def main(*chosen: str) -> None:
-    if unknown := set(chosen) - set(BENCHMARKS):
-        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
+def main(comparison: str = "benchmarks", *chosen: str) -> None:
+    if comparison not in COMPARISONS:
+        sys.exit(f"no comparison {comparison}; there are: {', '.join(COMPARISONS)}")
+    benchmarks = COMPARISONS[comparison]
+    if unknown := set(chosen) - set(benchmarks):
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(benchmarks)}")
     prepare()
-    results = load()
+    results = load(comparison)
     done = {(m["benchmark"], m["system"], m["repetition"]) for m in results["measurements"]}
     wanted = [
         (benchmark, system, repetition)
         for repetition in range(REPETITIONS)
-        for benchmark, (_, _, _, systems) in BENCHMARKS.items()
+        for benchmark, (_, _, _, systems) in benchmarks.items()
         for system in systems
     ]
     for key in wanted:
@@ -171,12 +176,12 @@ def main(*chosen: str) -> None:
         measured = {"benchmark": benchmark, "system": system, "repetition": repetition} | measure(benchmark, system)
         results["measurements"].append(measured)
         results["seconds"] = round(results["seconds"] + time.monotonic() - start, 1)
-        save(results, UNDER_WAY)
+        save(results, UNDER_WAY / f"{comparison}.json")
         print(f"{len(results['measurements'])} of {len(wanted)}: {json.dumps(measured)}", flush=True)
     if len(results["measurements"]) == len(wanted):
-        save(results, RESULTS)
-        UNDER_WAY.unlink()
-        print(f"{RESULTS.relative_to(ROOT)}: {results['seconds'] / 60:.0f} minutes of measuring")
+        save(results, RESULTS / f"{comparison}.json")
+        (UNDER_WAY / f"{comparison}.json").unlink()
+        print(f"{comparison}.json: {results['seconds'] / 60:.0f} minutes of measuring")
 
 
 if __name__ == "__main__":

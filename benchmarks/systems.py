@@ -275,19 +275,22 @@ def _forkserver(constants: dict, **options) -> tuple[Callable, dict, dict]:
     return syne_tune, constants, {"make_backend": forkserver, **options}
 
 
-def _ray_backends(constants: dict) -> dict[str, tuple[Callable, dict, dict]]:
+def _on_a_cluster(constants: dict) -> dict[str, tuple[Callable, dict, dict]]:
     return {
+        "ForkserverBackend": _forkserver(constants, **NO_SLEEP),
         "RayBackend, one node": (syne_tune, constants, {"make_backend": ray_backend, **NO_SLEEP}),
         "RayBackend, three nodes": (syne_tune, constants, {"make_backend": ray_backend_on_three_nodes, **NO_SLEEP}),
     }
 
+
+OVERHEAD, REAL_WORK = 30, 45  # seconds
 
 #: Benchmark -> its objective, the name of the hyperparameter, the budget in seconds, and its systems.
 BENCHMARKS = {
     "overhead": (
         objectives.one_second,
         "x",
-        30,
+        OVERHEAD,
         {
             "PythonBackend": _python({}),
             "PythonBackend, short polling": _python({}, **SHORT_POLLING),
@@ -295,13 +298,12 @@ BENCHMARKS = {
             "Ray tasks": (ray_tasks, {}, {}),
             "ForkserverBackend": _forkserver({}),
             "ForkserverBackend, no sleep": _forkserver({}, **NO_SLEEP),
-            **_ray_backends({}),
         },
     ),
     "real work": (
         objectives.lenet,
         "learning_rate",
-        35,
+        REAL_WORK,
         {
             "D2L's own code": _python(objectives.D2L),
             "no live plot": _python(objectives.NO_LIVE_PLOT),
@@ -311,7 +313,6 @@ BENCHMARKS = {
             "one validation": _python(objectives.BEST, **SHORT_POLLING),
             "allocator": (syne_tune, objectives.BEST, {"make_backend": python_backend_allocator, **SHORT_POLLING}),
             "warm workers": _forkserver(objectives.BEST, **NO_SLEEP),
-            **_ray_backends(objectives.BEST),
             **_engines(objectives.BEST),
             "two bare loops": (bare_loops, {}, {}),
         },
@@ -331,6 +332,14 @@ BENCHMARKS = {
     ),
 }
 
+#: The same for `make bench-cluster`: two workers, on one node with two places, and on three nodes with one place each.
+CLUSTER = {
+    "overhead, cluster": (objectives.one_second, "x", OVERHEAD, _on_a_cluster({})),
+    "real work, cluster": (objectives.lenet, "learning_rate", REAL_WORK, _on_a_cluster(objectives.BEST)),
+}
+#: Comparison -> its benchmarks; the systems of a comparison are measured in one go, in turn.
+COMPARISONS = {"benchmarks": BENCHMARKS, "cluster": CLUSTER}
+
 
 def main(benchmark: str, name: str = "") -> None:
     if benchmark == "bare-loop":
@@ -340,7 +349,7 @@ def main(benchmark: str, name: str = "") -> None:
         objective, argument, _, systems = BENCHMARKS[benchmark]
         _optuna_process(objective, argument, systems["Optuna, two processes"][1])
     else:
-        objective, argument, _, systems = BENCHMARKS[benchmark]
+        objective, argument, _, systems = (BENCHMARKS | CLUSTER)[benchmark]
         run, constants, options = systems[name]
         run(objective, argument, constants, **options)
 

@@ -7,7 +7,7 @@ import pytest
 
 from async_hpo import runs
 from benchmarks import bench, events
-from benchmarks.systems import BENCHMARKS
+from benchmarks.systems import BENCHMARKS, COMPARISONS
 
 
 def event(kind, time, **values):
@@ -40,15 +40,16 @@ def test_a_run_without_a_trial_is_told_as_it_is():
 
 @pytest.fixture
 def results(monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "UNDER_WAY", tmp_path / "under way.json")
-    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
-    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "UNDER_WAY", tmp_path / "under way")
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(bench, "version", lambda name: "1.0")
     monkeypatch.setattr(bench, "prepare", lambda: None)
     return tmp_path
 
 
-def test_an_interrupted_comparison_goes_on_where_it_was(monkeypatch, results):
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_an_interrupted_comparison_goes_on_where_it_was(monkeypatch, results, comparison):
+    under_way, finished = (results / folder / f"{comparison}.json" for folder in ("under way", "results"))
     measured = []
 
     def measure(benchmark, system):
@@ -59,19 +60,21 @@ def test_an_interrupted_comparison_goes_on_where_it_was(monkeypatch, results):
 
     monkeypatch.setattr(bench, "measure", measure)
     with pytest.raises(KeyboardInterrupt):
-        bench.main()
-    assert len(json.loads(bench.UNDER_WAY.read_text())["measurements"]) == 5 and not bench.RESULTS.exists()
+        bench.main(comparison)
+    assert len(json.loads(under_way.read_text())["measurements"]) == 5 and not finished.exists()
     monkeypatch.setattr(bench, "measure", lambda *key: measured.append(key) or {"finished": 1})
-    bench.main()
-    n_systems = sum(len(systems) for *_, systems in BENCHMARKS.values())
+    bench.main(comparison)
+    n_systems = sum(len(systems) for *_, systems in COMPARISONS[comparison].values())
     assert (
         len(measured) == bench.REPETITIONS * n_systems and measured[:n_systems] == measured[n_systems : 2 * n_systems]
     )
-    assert len(json.loads(bench.RESULTS.read_text())["measurements"]) == len(measured) and not bench.UNDER_WAY.exists()
+    assert len(json.loads(finished.read_text())["measurements"]) == len(measured) and not under_way.exists()
 
 
 def test_an_unknown_benchmark_is_refused():
     with pytest.raises(SystemExit, match="no benchmark speed; there are: overhead, real work, scale"):
+        bench.main("benchmarks", "speed")
+    with pytest.raises(SystemExit, match="no comparison speed; there are: benchmarks, cluster"):
         bench.main("speed")
 
 
@@ -87,12 +90,13 @@ def test_one_real_measurement_leaves_nothing_behind(monkeypatch):
     ]
 
 
-def test_the_recorded_comparison_is_whole():
-    recorded = json.loads((runs.RECORDINGS / "benchmarks.json").read_text())
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_the_recorded_comparison_is_whole(comparison):
+    recorded = json.loads((runs.RECORDINGS / f"{comparison}.json").read_text())
     keys = {(m["benchmark"], m["system"], m["repetition"]) for m in recorded["measurements"]}
     assert keys == {
         (benchmark, system, repetition)
-        for benchmark, (*_, systems) in BENCHMARKS.items()
+        for benchmark, (*_, systems) in COMPARISONS[comparison].items()
         for system in systems
         for repetition in range(bench.REPETITIONS)
     }
