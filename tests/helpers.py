@@ -52,11 +52,13 @@ def assert_nothing_lost_or_doubled(run):
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import uniform
 from syne_tune.optimizer.baselines import RandomSearch
 from async_hpo import BACKEND, runs
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it otherwise
 
 def objective(x):  # defined in the main script, which is not run again in a trial
     import os, pathlib, time
