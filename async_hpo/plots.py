@@ -15,6 +15,7 @@ from async_hpo.simulation import schedule
 
 WIDTH = 6.4  # inches: text keeps 8 px or more where a phone shrinks the figure to its width
 IDLE = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch": "////", "linewidth": 0.0}
+FAILED = {"hatch": "xxx", "edgecolor": "white"}
 INK = "#1f4e79"
 LINES = ("-", "--", ":", "-.")  # methods differ in more than colour
 STYLE = {
@@ -117,15 +118,14 @@ def nodes(run: Run) -> Figure:
         here = trials[trials.node == node]
         ax.barh(row, here.end.max() - here.start.min(), left=here.start.min(), height=0.8, **IDLE)
         for trial in here.itertuples():
-            failed = {"hatch": "xxx", "edgecolor": "white", "linewidth": 0.0} if trial.status == "Failed" else {}
-            length, color = trial.end - trial.start, trial_color(trial.trial_id)
-            ax.barh(row, length, left=trial.start, height=0.8, color=color, **failed)
-            if length > 0.04 * run.wallclock_time and not failed:
-                at = (trial.start + length / 2, row)
-                ax.text(*at, trial.trial_id, ha="center", va="center", color="white", fontweight="bold")
+            failed = trial.status == "Failed"
+            style = {"color": trial_color(trial.trial_id)} | (FAILED | {"linewidth": 0.0} if failed else {})
+            ax.barh(row, trial.end - trial.start, left=trial.start, height=0.8, **style)
+            if not failed:
+                _write_number(ax, trial, row, run)
     _worker_rows(ax, len(rows), run.wallclock_time)
     ax.set(ylabel="node", yticklabels=rows)
-    keys = [Patch(color=INK, label="trial"), Patch(facecolor=INK, hatch="xxx", edgecolor="white", label="failed trial")]
+    keys = [Patch(color=INK, label="trial"), Patch(facecolor=INK, label="failed trial", **FAILED)]
     figure.legend(handles=[*keys, Patch(**IDLE, label="idle")], loc="outside upper center", ncols=3, frameon=False)
     return figure
 
@@ -138,9 +138,13 @@ def _draw_run(ax, run: Run) -> None:
         ax.barh(trial.worker, trial.end - trial.start, left=trial.start, height=0.8, color=color, alpha=0.35)
         if trial.train_start == trial.train_start:  # NaN: it never reported
             ax.barh(trial.worker, trial.end - trial.train_start, left=trial.train_start, height=0.8, color=color)
-        if trial.end - trial.start > 0.04 * run.wallclock_time:  # else the number would not fit
-            at = ((trial.start + trial.end) / 2, trial.worker)
-            ax.text(*at, trial.trial_id, ha="center", va="center", color="white", fontweight="bold")
+        _write_number(ax, trial, trial.worker, run)
+
+
+def _write_number(ax, trial, row: int, run: Run) -> None:
+    if trial.end - trial.start > 0.04 * run.wallclock_time:  # else it would not fit
+        at = ((trial.start + trial.end) / 2, row)
+        ax.text(*at, trial.trial_id, ha="center", va="center", color="white", fontweight="bold")
 
 
 def _worker_rows(ax, n_workers: int, until: float) -> None:

@@ -22,7 +22,7 @@ import psutil
 
 from async_hpo import ROOT
 from benchmarks import events
-from benchmarks.systems import COMPARISONS
+from benchmarks.systems import COMPARISONS, find
 
 HERE = ROOT / "benchmarks"  # where D2L's own code finds ../data
 REPETITIONS = 3
@@ -35,7 +35,7 @@ RAMP = 3  # seconds at the start that the scale benchmark leaves out
 
 def measure(benchmark: str, system: str) -> dict:
     """Run one system for the budget, and return what its trials wrote down."""
-    _, _, budget, systems = next(found[benchmark] for found in COMPARISONS.values() if benchmark in found)
+    _, _, budget, systems = find(benchmark)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         log = os.path.join(folder, "events")
         Path(log).touch()

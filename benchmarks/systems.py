@@ -160,7 +160,7 @@ def ray_tasks(objective: Callable, name: str, constants: dict) -> None:
 
 
 def _start_ray(ray) -> None:
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", _temp_dir=os.environ["BENCH_FOLDER"])
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
 
 
 def _by_value(cloudpickle) -> Callable:
@@ -341,6 +341,11 @@ CLUSTER = {
 COMPARISONS = {"benchmarks": BENCHMARKS, "cluster": CLUSTER}
 
 
+def find(benchmark: str) -> tuple[Callable, str, float, dict]:
+    """The benchmark of this name, whatever comparison it belongs to."""
+    return next(found[benchmark] for found in COMPARISONS.values() if benchmark in found)
+
+
 def main(benchmark: str, name: str = "") -> None:
     if benchmark == "bare-loop":
         _bare_loop()
@@ -349,7 +354,7 @@ def main(benchmark: str, name: str = "") -> None:
         objective, argument, _, systems = BENCHMARKS[benchmark]
         _optuna_process(objective, argument, systems["Optuna, two processes"][1])
     else:
-        objective, argument, _, systems = (BENCHMARKS | CLUSTER)[benchmark]
+        objective, argument, _, systems = find(benchmark)
         run, constants, options = systems[name]
         run(objective, argument, constants, **options)
 

@@ -51,6 +51,14 @@ def assert_nothing_lost_or_doubled(run):
         assert list(reports.epoch) == list(range(1, len(reports) + 1))
 
 
+def assert_failed_alone(run, trial_id):
+    """Of the run's trials this one failed, after three reports or more, and no other did."""
+    assert_nothing_lost_or_doubled(run)
+    status = run.trials.set_index("trial_id").status
+    assert status[trial_id] == "Failed" and (status == "Failed").sum() == 1
+    assert (run.reports.trial_id == trial_id).sum() >= 3, "reports before its end are kept"
+
+
 PROGRAM = """
 import signal, sys, time
 from syne_tune import StoppingCriterion, Tuner

@@ -13,6 +13,7 @@ import pytest
 from helpers import (
     SPACE,
     alive,
+    assert_failed_alone,
     assert_nothing_lost_or_doubled,
     program,
     report_epochs,
@@ -53,11 +54,7 @@ def test_a_killed_trial_fails_alone_and_its_worker_goes_on():
     killer.start()
     tuner = run_tuner(backend, max_trials=4)
     killer.join()
-    run = runs.load_run("test")
-    assert_nothing_lost_or_doubled(run)
-    status = run.trials.set_index("trial_id").status
-    assert status[0] == "Failed" and (status == "Failed").sum() == 1
-    assert (run.reports.trial_id == 0).sum() >= 3, "reports before the kill are kept"
+    assert_failed_alone(runs.load_run("test"), 0)
     assert "killed by SIGKILL" in backend.stderr(0)[-1]
     assert not alive(pids_of(tuner))
 
