@@ -4,42 +4,60 @@ PYTHON ?= python3
 BOOK := .venv-book/bin/python
 FULL := .venv/bin/python
 BENCH := .venv-bench/bin/python
+MUTATE := .venv-mutate/bin/python
 NOTEBOOK ?=
+ONLY ?=
+# Two files at a time; what belongs together stays together, in its order (see conftest.py).
+SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab test execute save record bench bench-cluster lock clean .venv .venv-book .venv-bench data
+.PHONY: help book lab check test execute save record claims bench bench-cluster mutate lock clean
+.PHONY: static .venv .venv-book .venv-bench .venv-mutate data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 book: .venv-book ## build the HTML from the stored outputs (no torch, no data): under 2 minutes the first time
-	@$(BOOK) tools/build.py
+	@$(BOOK) -m tools.build
 
 lab: .venv data ## open the notebooks in JupyterLab
 	@cd notebooks && ../$(FULL) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: .venv data ## ruff, unit tests, and every notebook with a shortened budget
+check: static data ## style, types, and the quick tests: 90 seconds
+	@$(FULL) -m pytest tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle"
+
+test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short budget: 15 minutes (ONLY=notebooks/speedup.ipynb: that one)
+	@$(FULL) -m pytest $(SIDE_BY_SIDE) $(ONLY)
+
+static: .venv
 	@$(FULL) -m ruff check .
 	@$(FULL) -m ruff format --check .
-	@$(FULL) -m pytest
+	@$(FULL) -m mypy async_hpo tools benchmarks
+	@$(FULL) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 execute: .venv data ## run the notebooks at full budget and store their outputs (NOTEBOOK=scheduler: only that one)
-	@$(FULL) tools/nbtools.py execute $(NOTEBOOK)
+	@$(FULL) -m tools.execute $(NOTEBOOK)
 
 save: .venv ## write async_hpo/chapter.py and solutions.py from the cells marked #@save
-	@$(FULL) tools/nbtools.py save
+	@$(FULL) -m tools.save
 
 record: .venv data ## train the recorded tables' missing trials (50 minutes from nothing; interrupt it as you like, it goes on)
-	@$(FULL) tools/record.py
+	@$(FULL) -m tools.record
 
-bench: .venv data .venv-bench ## compare with other systems (within 60 minutes; interrupt it as you like, it goes on)
+claims: .venv data ## check what the tests leave out: claims about speed, on a machine with nothing else to do
+	@IDLE_MACHINE=1 $(FULL) -m pytest -m idle
+
+bench: claims .venv-bench ## the claims, then the comparison with other systems (60 minutes; interrupted, it goes on)
 	@$(BENCH) -m benchmarks.bench
 
 bench-cluster: .venv data .venv-bench ## compare RayBackend with ForkserverBackend (20 minutes; likewise)
 	@$(BENCH) -m benchmarks.bench cluster
 
+mutate: .venv data .venv-mutate ## change the package in many small ways: which changes do the tests see? (see CONTRIBUTING.md)
+	@$(MUTATE) -m tools.mutate
+
 lock: .venv ## compile requirements*.txt anew from requirements*.in (see CONTRIBUTING.md)
-	@$(FULL) tools/lock.py
+	@$(FULL) -m tools.lock
 
 clean: ## remove what make made, except environments and data
 	rm -rf _build experiments
@@ -53,6 +71,9 @@ clean: ## remove what make made, except environments and data
 
 .venv-bench: .venv
 	@$(PYTHON) tools/environment.py .venv-bench benchmarks/requirements.txt --over .venv
+
+.venv-mutate: .venv
+	@$(PYTHON) tools/environment.py .venv-mutate requirements-mutate.txt --over .venv
 
 data: .venv
 	@$(FULL) -m async_hpo.data

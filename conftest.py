@@ -1,4 +1,4 @@
-"""Pytest, for unit tests and notebooks: unit tests first, then the notebooks in order, with a short budget.
+"""Pytest, for unit tests and notebooks: in the book's order, with a short budget, no verdict dependent on speed.
 
 Here and not in tests/, so that `pytest notebooks` sees it too.
 """
@@ -9,16 +9,62 @@ from pathlib import Path
 
 os.environ["SHORT_BUDGET"] = "1"  # before anything imports async_hpo.runs; the notebooks' kernels inherit it
 
+import nbformat
 import pytest
-from nbtools import ROOT, notebooks
 
+from tools.notebooks import ROOT, notebooks
+
+IDLE = os.environ.get("IDLE_MACHINE") == "1"
 ORDER = {path.name: position for position, path in enumerate(notebooks())}
+#: Files that run one after the other where two run side by side: what one reads from another, and one Ray at a time.
+TOGETHER = {"scheduler": "chapter", "visualization": "chapter"}
+TOGETHER |= dict.fromkeys(["test_ray_backend", "test_backends", "cluster"], "ray")
+FAILED = ROOT / "_build" / "failed"  # executed notebooks of which a cell failed
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ORDER.get(item.path.name, -1))  # stable: -1 is every unit test
-    for notebook in {item.parent for item in items if hasattr(item.parent, "skip_compare")}:
-        notebook.skip_compare += ("stderr", "image/svg+xml")  # nbval: log messages and figures are no results
+    for notebook in {item.parent for item in items if _is_cell(item)}:
+        # nbval compares what cells print. Not log messages and figures; nor values: it can't tell an `x;` from an `x`.
+        notebook.skip_compare += ("stderr", "image/svg+xml", "text/plain", "text/html")
+        notebook.add_marker("notebook")
+        if IDLE and "idle_machine(" in notebook.path.read_text():
+            notebook.add_marker("idle")  # it asserts claims about speed
+    for item in items:
+        if not IDLE and item.get_closest_marker("idle"):
+            item.add_marker(pytest.mark.skip(reason="a claim about speed: `make bench` checks it, on an idle machine"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    # Not --dist loadgroup: xdist 3.8 finds no groups under pytest 9.2.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FilesTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = Path(nodeid.split("::")[0]).stem
+            return TOGETHER.get(file, file)
+
+    return FilesTogether(config, log)
+
+
+def _is_cell(item) -> bool:
+    return hasattr(item, "cell_num")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keep a notebook with its outputs, from the first failed cell on: they say why."""
+    report = yield
+    if call.when == "call" and _is_cell(item):
+        notebook = item.parent
+        item.cell.outputs = item.test_outputs or []
+        notebook.failed = getattr(notebook, "failed", False) or report.failed
+        if notebook.failed:
+            FAILED.mkdir(parents=True, exist_ok=True)
+            nbformat.write(notebook.nb, FAILED / notebook.path.name)
+    return report
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -33,7 +79,9 @@ def pytest_terminal_summary(terminalreporter):
                 failed[name] += outcome != "passed"
     for name in sorted(cells, key=ORDER.get):
         verdict = f"{failed[name]} FAILED" if failed[name] else "all passed"
-        terminalreporter.line(f"{name:<22} {cells[name]:3} cells executed, {verdict}, {seconds[name]:4.0f} s")
+        terminalreporter.line(f"{name:<30} {cells[name]:3} cells executed, {verdict}, {seconds[name]:4.0f} s")
+    if any(failed.values()):
+        terminalreporter.line(f"with their outputs in {FAILED.relative_to(ROOT)}/")
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from syne_tune.optimizer.schedulers.single_objective_scheduler import SingleObje
 from syne_tune.tuner_callback import TunerCallback
 
 from async_hpo.forkserver_backend import ForkserverBackend
+from async_hpo.runs import shorten
 
 #: Hyperparameter -> smallest and largest value of the exercise, where it gives them, and whether it is a whole number.
 RANGES: dict[str, tuple[float | None, float | None, bool]] = {
@@ -111,7 +112,7 @@ def _check_domain(report: _Report, name: str, domain: Any, low: float | None, hi
     numbers = bool(values) and (not whole or all(float(value).is_integer() for value in values))
     if not report(f"{name} takes {kind}", numbers, span, seen if values else repr(domain)):
         return
-    if low is not None:
+    if low is not None and high is not None:
         ends = math.isclose(min(values), low, abs_tol=1e-9) and math.isclose(max(values), high)
         report(f"{name} has its range", ends, f"{low} to {high}", seen)
     else:
@@ -151,7 +152,7 @@ def _values(domain: Domain) -> list[float]:
 
 _N_EPOCHS = 3
 _N_TRAIN, _N_VALIDATION = 6_000, 1_000
-_SECONDS = 25  # for all trials
+_SECONDS = shorten(25, to=250)  # for all trials; a cap alone where the tests run
 # Learns quickly: an error and an accuracy cannot be taken for each other.
 _EASY = {"num_hiddens_1": 64, "num_hiddens_2": 64, "dropout_1": 0.1, "dropout_2": 0.1, "lr": 0.1, "batch_size": 32}
 _CHANGED = {
@@ -255,7 +256,9 @@ def _trials(
     A trial that has not ended after `seconds` is stopped and left out.
     """
     backend = ForkserverBackend(functools.partial(_on_few_images, f), {name: None for name in space})
-    ended, waiting, running = {}, list(configs.items()), {}
+    ended: dict[str, _Ended] = {}
+    waiting = list(configs.items())
+    running: dict[int, str] = {}  # a trial's number -> the name of its configuration
     with tempfile.TemporaryDirectory() as folder:
         backend.set_path(folder)
         backend.warm_up()
@@ -310,7 +313,7 @@ def _on_few_images(f: Callable[..., None], **config) -> None:
         print(f"\n{_TAG}{json.dumps(at_reports)}", flush=True)
 
 
-def _shorten_init(dataset: type) -> None:
+def _shorten_init(dataset: Any) -> None:
     init = dataset.__init__
 
     def __init__(self, *args, **kwargs):
@@ -538,7 +541,7 @@ def _guarded(report: _Report, check: Callable, S: type) -> None:
     try:
         check(report, S)
     except Exception as error:  # the reader's code may raise anything
-        report(check.__doc__, False, "no exception", f"{type(error).__name__}: {error}")
+        report(str(check.__doc__), False, "no exception", f"{type(error).__name__}: {error}")
 
 
 def _can_be_made(report: _Report, S: Any) -> bool:
@@ -564,8 +567,8 @@ def _can_be_made(report: _Report, S: Any) -> bool:
 class _Asked:
     """A searcher behind Syne Tune's scheduler, as a tuner would ask and tell it."""
 
-    def __init__(self, S: type, seed: int = 0, initial: list[dict[str, Any]] | None = None, share: float = _SHARE):
-        options = {"points_to_evaluate": _INITIAL if initial is None else initial}
+    def __init__(self, S: Any, seed: int = 0, initial: list[dict[str, Any]] | None = None, share: float = _SHARE):
+        options: dict[str, Any] = {"points_to_evaluate": _INITIAL if initial is None else initial}
         parameters = inspect.signature(S.__init__).parameters
         if "random_seed" in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
             options["random_seed"] = seed
@@ -749,7 +752,7 @@ def _runs_for_real(report: _Report, S: type) -> None:
         tuner = Tuner(
             trial_backend=backend,
             scheduler=asked.scheduler,
-            stop_criterion=StoppingCriterion(max_num_trials_finished=20, max_wallclock_time=10),
+            stop_criterion=StoppingCriterion(max_num_trials_finished=20, max_wallclock_time=shorten(10, to=100)),
             n_workers=2,
             sleep_time=0,
             max_failures=1000,

@@ -190,7 +190,7 @@ class FashionMNIST(d2l.DataModule):
         batch_size: training images per step. Validation and test batches have a size of their own.
     """
 
-    def __init__(self, batch_size: int = 64):
+    def __init__(self, batch_size: int | Integral = 64):
         if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
             raise ValueError(f"batch_size must be a positive whole number, not {batch_size!r}")
         super().__init__(root=str(RAW.parents[1]), num_workers=0)

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing import connection, context, reduction, spawn, util
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cloudpickle
 import joblib
@@ -202,9 +203,13 @@ class TrialProcess:
         end: Unix time (seconds) at which the end was seen, else None.
     """
 
-    def __init__(self, process: multiprocessing.Process, stderr: Path):
-        self.pid, self.returncode, self.killed, self.end = process.pid, None, False, None
-        self._process, self._stderr, self._done = process, stderr, getattr(process, "done", None)
+    def __init__(self, process: BaseProcess, stderr: Path):
+        assert process.pid is not None  # it has been started
+        self.pid, self.killed, self._stderr = process.pid, False, stderr
+        self.returncode: int | None = None
+        self.end: float | None = None
+        self._process: BaseProcess | None = process
+        self._done: int | None = getattr(process, "done", None)
 
     def poll(self) -> int | None:
         if self.returncode is None and (code := self._exitcode()) is not None:
@@ -261,7 +266,8 @@ class Log:
     """The reports in a file of a trial's standard output; reads only what is new."""
 
     def __init__(self, path: Path):
-        self._path, self._position, self._reports = path, 0, []
+        self._path, self._position = path, 0
+        self._reports: list[dict[str, Any]] = []
 
     def reports(self) -> list[dict[str, Any]]:
         with open(self._path, "rb") as file:
@@ -345,7 +351,7 @@ class _NoServer:
                 f"Forking is missing or unsafe on {sys.platform}: each trial starts as a fresh process.", stacklevel=4
             )
 
-    def process(self, **options) -> multiprocessing.Process:
+    def process(self, **options) -> BaseProcess:
         return context.SpawnProcess(daemon=True, **options)
 
     def running(self) -> int:
@@ -366,6 +372,9 @@ if sys.platform != "win32":
         done: int  # to read: a byte when its work is done; ending takes another 20 ms
 
     class _Server(forkserver.ForkServer):
+        _forkserver_pid: int  # private in the base class, as `_stop` is: the stubs lack both
+        _stop: Callable[[], None]
+
         def __init__(self, preload: tuple[str, ...]):
             super().__init__()
             self.preload = preload
@@ -375,7 +384,7 @@ if sys.platform != "win32":
             self._taking = threading.Lock()
             atexit.register(self.stop)
 
-        def process(self, **options) -> multiprocessing.Process:
+        def process(self, **options) -> BaseProcess:
             return _ForkedProcess(self.preload, daemon=True, **options)
 
         def running(self) -> int:
@@ -423,6 +432,8 @@ if sys.platform != "win32":
             self._stop()
 
     class _ForkedProcess(context.ForkServerProcess):
+        _popen: "_Popen"  # what `_Popen` below returned
+
         def __init__(self, preload: tuple[str, ...], **options):
             super().__init__(**options)
             self.preload = preload
@@ -433,10 +444,12 @@ if sys.platform != "win32":
 
         def run(self) -> None:
             super().run()
-            os.write(forkserver.get_inherited_fds()[0], b"0")
+            inherited = forkserver.get_inherited_fds()
+            assert inherited is not None  # this is a fork of the server
+            os.write(inherited[0], b"0")
 
         @staticmethod
-        def _Popen(process_obj: "_ForkedProcess") -> "_Popen":
+        def _Popen(process_obj: BaseProcess) -> "_Popen":
             return _Popen(process_obj)
 
     class _Popen(popen_forkserver.Popen):
@@ -452,10 +465,13 @@ if sys.platform != "win32":
                 reduction.dump(process_obj, buffer)
             finally:
                 context.set_spawning_popen(None)
-            self.sentinel, write_end, self.done = _server(process_obj.preload).take()
+            server = _server(process_obj.preload)
+            assert isinstance(server, _Server)  # it made this process
+            self.sentinel, write_end, self.done = server.take()
             # The child waits for the end of this copy, which is the end of the driver.
             alive = os.dup(write_end)
-            self.finalizer = util.Finalize(self, util.close_fds, (alive, self.sentinel, self.done))
+            fds = (alive, self.sentinel, self.done)
+            self.finalizer = util.Finalize(self, util.close_fds, fds)  # type: ignore[attr-defined]  # not in the stubs
             with open(write_end, "wb") as file:
                 file.write(buffer.getbuffer())
             self.pid = forkserver.read_signed(self.sentinel)
@@ -500,7 +516,7 @@ def _redirect(stdout: str, stderr: str) -> None:
     for path, stream, number in ((stdout, sys.stdout, 1), (stderr, sys.stderr, 2)):
         with open(path, "ab") as file:
             os.dup2(file.fileno(), number)
-        stream.reconfigure(line_buffering=True, encoding="utf-8", errors="replace")
+        cast(io.TextIOWrapper, stream).reconfigure(line_buffering=True, encoding="utf-8", errors="replace")
 
 
 def _end_with_driver() -> None:
@@ -510,7 +526,9 @@ def _end_with_driver() -> None:
         os.setsid()
 
     def wait() -> None:
-        connection.wait([multiprocessing.parent_process().sentinel])
+        driver = multiprocessing.parent_process()
+        assert driver is not None  # this is its child
+        connection.wait([driver.sentinel])
         if hasattr(os, "killpg"):
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

@@ -2,11 +2,13 @@
 
 import colorsys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.typing import RcKeyType
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from async_hpo.data import FashionMNIST
@@ -14,11 +16,11 @@ from async_hpo.runs import Run
 from async_hpo.simulation import schedule
 
 WIDTH = 6.4  # inches: text keeps 8 px or more where a phone shrinks the figure to its width
-IDLE = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch": "////", "linewidth": 0.0}
-FAILED = {"hatch": "xxx", "edgecolor": "white"}
+IDLE: dict[str, Any] = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch": "////", "linewidth": 0.0}
+FAILED: dict[str, Any] = {"hatch": "xxx", "edgecolor": "white"}
 INK = "#1f4e79"
 LINES = ("-", "--", ":", "-.")  # methods differ in more than colour
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "figure.figsize": (WIDTH, 3.6),
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
@@ -119,7 +121,8 @@ def nodes(run: Run) -> Figure:
         ax.barh(row, here.end.max() - here.start.min(), left=here.start.min(), height=0.8, **IDLE)
         for trial in here.itertuples():
             failed = trial.status == "Failed"
-            style = {"color": trial_color(trial.trial_id)} | (FAILED | {"linewidth": 0.0} if failed else {})
+            extra: dict[str, Any] = FAILED | {"linewidth": 0.0} if failed else {}
+            style = {"color": trial_color(trial.trial_id)} | extra
             ax.barh(row, trial.end - trial.start, left=trial.start, height=0.8, **style)
             if not failed:
                 _write_number(ax, trial, row, run)

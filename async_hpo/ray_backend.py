@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported: no report to its makers
 
@@ -140,7 +140,7 @@ class RayBackend(TrialBackend):
         for node in _alive_nodes():
             on_node = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
             n = self._places_on(node["Resources"])
-            meeting = _Meeting.options(**on_node).remote(n)
+            meeting = _Meeting.options(**on_node).remote(n)  # type: ignore[attr-defined]  # mypy sees the bare class
             for _ in range(n):
                 waiting[_warm_up.options(**on_node).remote(shared.work, shared.images, meeting)] = node
         until = time.monotonic() + _SECONDS_TO_WARM_UP
@@ -166,6 +166,7 @@ class RayBackend(TrialBackend):
         arguments = {key: native(value) for key, value in config.items() if key in self.config_space}
         task = _run.options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
         shared = self._shared
+        assert shared is not None  # since `warm_up`
         ref = task.remote(trial_id, cloudpickle.dumps(arguments), shared.work, shared.images, shared.inbox)
         self._trials[trial_id] = _Trial(ref, folder)
 
@@ -208,6 +209,7 @@ class RayBackend(TrialBackend):
         trial = self._trials[trial_id]
         if trial.status == Status.in_progress:
             trial.status, trial.end, trial.stop_by = Status.stopped, time.time(), time.monotonic() + GRACE
+            assert self._shared is not None  # a trial in progress was started by this driver
             self._shared.inbox.stop.remote(trial_id)
 
     def stop_all(self) -> None:
@@ -238,7 +240,8 @@ class RayBackend(TrialBackend):
 
     def node(self, trial_id: int) -> str | None:
         """The node that the trial ran on; None if it has not started yet."""
-        return self._trials[trial_id].node
+        trial = self._trials.get(trial_id)
+        return trial.node if trial else None
 
     def stdout(self, trial_id: int) -> list[str]:
         return self._lines(trial_id, "std.out")
@@ -285,7 +288,8 @@ class _Trial:
 
     def __init__(self, ref, folder: Path):
         self.ref, self.status = ref, Status.in_progress
-        self.node = self.node_id = None  # what it is called, and its number
+        self.node: str | None = None  # what it is called
+        self.node_id: str | None = None  # its number
         self.end: float | None = None  # Unix time, seconds
         self.stop_by = float("inf")  # on the monotonic clock
         self._interrupted = False
@@ -427,7 +431,7 @@ class _Shared:
 
             images = {part: (X.numpy(), y.numpy()) for part, (X, y) in data.load().items()}
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        inbox = _Inbox.options(num_cpus=0, scheduling_strategy=here).remote()
+        inbox = _Inbox.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]  # likewise
         return cls(ray.put(work), ray.put(images), inbox)
 
 
@@ -517,6 +521,7 @@ def _prepare(work: _Work, images: dict | None) -> None:
     for name in work.preload:
         if name not in _ready:
             if name == _IMAGES:
+                assert images is not None  # see `_Shared.make`
                 _use(images)
             else:
                 found = pkgutil.resolve_name(name)
@@ -571,7 +576,7 @@ class _Output:
         self._sent = dict.fromkeys(_STREAMS, 0)
         for fd, file in self._files.items():
             os.dup2(file.fileno(), fd)
-        text = {"line_buffering": True, "encoding": "utf-8", "errors": "replace"}
+        text: dict[str, Any] = {"line_buffering": True, "encoding": "utf-8", "errors": "replace"}
         sys.stdout = _Stdout(open(1, "wb", closefd=False), self._report, **text)
         sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), **text)
         self._send("std.out", b"")  # the driver learns where the trial is
@@ -580,7 +585,7 @@ class _Output:
 
     def __exit__(self, *_):
         self._closed.set()
-        sys.stdout.close_quietly()
+        cast(_Stdout, sys.stdout).close_quietly()
         sys.stderr.flush()
         descriptors, sys.stdout, sys.stderr = self._before
         for fd, before in descriptors.items():

@@ -46,6 +46,7 @@ from async_hpo.forkserver_backend import ForkserverBackend
 T = TypeVar("T")
 
 SHORT = os.environ.get("SHORT_BUDGET") == "1"
+IDLE = os.environ.get("IDLE_MACHINE") == "1"
 RECORDINGS = ROOT / "book" / "recordings"
 TRIALS_FILENAME = "trials.csv"
 
@@ -56,6 +57,15 @@ os.environ.setdefault("SYNETUNE_FOLDER", str(ROOT / "experiments" / ("short" if 
 def shorten(full: T, to: T) -> T:
     """Return `full`, or `to` when the environment variable SHORT_BUDGET is 1, as it is in the automatic tests."""
     return to if SHORT else full
+
+
+def idle_machine(claim: str) -> bool:
+    """Whether a claim about speed can be checked: only on a machine with nothing else to do, and who calls says that
+    this one is, by IDLE_MACHINE=1. `make bench` and `make execute` do. Elsewhere the claim is printed as not checked.
+    """
+    if not IDLE:
+        print(f"Not checked, since this machine may be busy (`make bench` checks it): {claim}")
+    return IDLE
 
 
 # --- while a run goes on ---------------------------------------------------------------------------------------------
@@ -223,7 +233,7 @@ class ProgressBar(TunerCallback):
 
     def __init__(self, max_wallclock_time: float):
         self.max_wallclock_time = max_wallclock_time
-        self._bar = None
+        self._bar: tqdm | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_bar": None}  # an open bar cannot be saved with the tuner
@@ -244,6 +254,7 @@ class ProgressBar(TunerCallback):
             text += f", {status.num_trials_failed} failed"
         if math.isfinite(best):
             text += f", best {metric} {best:.3f}"
+        assert self._bar is not None  # since `on_tuning_start`
         self._bar.n = min(status.wallclock_time, self.max_wallclock_time)
         self._bar.set_postfix_str(text)
 

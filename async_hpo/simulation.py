@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def read_table(name_or_path: str | Path) -> pd.DataFrame:
     Args:
         name_or_path: a table of the book, such as "lenet" (see `book/recordings/README.md`), or a CSV file with the
             columns `trial`, `config_<hyperparameter>`, `epoch` (1, 2, ...), `validation_error` and `seconds` (since
-            the trial's order, at the end of the epoch).
+            the trial's order, at the end of the epoch). Lines before the header that begin with `#` are notes.
 
     Raises:
         FileNotFoundError: there is no such table.
@@ -118,17 +119,23 @@ def read_table(name_or_path: str | Path) -> pd.DataFrame:
     if not path.exists():
         known = ", ".join(sorted(found.stem for found in RECORDINGS.glob("*.csv")))
         raise FileNotFoundError(f"There is no table {path}. The book has: {known}.")
-    table = pd.read_csv(path)
+    notes = _lines_of_notes(path)
+    table = pd.read_csv(path, skiprows=notes)
     if missing := [column for column in COLUMNS if column not in table]:
         raise ValueError(f"{path.name} has no column {', '.join(missing)}")
     configs = [column for column in table if column.startswith("config_")]
-    table["row"] = table.index + 2  # the first line is the header
+    table["row"] = table.index + notes + 2  # the first line is the header
     table = table.sort_values(["trial", "epoch"], ignore_index=True)
     for fault, rows in _faults(table, configs).items():
         if rows.any():
             row = table[rows].iloc[0]
             raise ValueError(f"{path.name}, row {row.row:.0f} (trial {row.trial:g}, epoch {row.epoch:g}): {fault}")
     return table.drop(columns="row")
+
+
+def _lines_of_notes(path: Path) -> int:
+    with open(path, encoding="utf-8") as file:
+        return sum(1 for _ in takewhile(lambda line: line.startswith("#"), file))
 
 
 def _faults(table: pd.DataFrame, configs: list[str]) -> dict[str, pd.Series]:
@@ -188,7 +195,7 @@ def time_to(trajectory: pd.DataFrame, target: float) -> float:
     return float(reached.time.iloc[0]) if len(reached) else math.inf
 
 
-def best_so_far(reports: pd.DataFrame, times: Sequence[float]) -> np.ndarray:
+def best_so_far(reports: pd.DataFrame, times: Sequence[float] | np.ndarray) -> np.ndarray:
     """The incumbent's `validation_error` at each of `times` (seconds; NaN before the first report).
 
     Args:
@@ -203,7 +210,7 @@ def best_so_far(reports: pd.DataFrame, times: Sequence[float]) -> np.ndarray:
     return best[np.searchsorted(reports.time, times, side="right")]
 
 
-def bands(trajectories: Sequence[pd.DataFrame], times: Sequence[float] | None = None) -> pd.DataFrame:
+def bands(trajectories: Sequence[pd.DataFrame], times: Sequence[float] | np.ndarray | None = None) -> pd.DataFrame:
     """Median and quartiles, over searches, of the incumbent's error at the same times.
 
     Args:

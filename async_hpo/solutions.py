@@ -87,8 +87,12 @@ def tune_dropoutmlp(name, scheduler, n_workers, max_wallclock_time):
     tuner = Tuner(
         trial_backend=backend,
         scheduler=scheduler,
-        stop_criterion=StoppingCriterion(
-            max_wallclock_time=max_wallclock_time
+        stop_criterion=runs.shorten(
+            StoppingCriterion(max_wallclock_time=max_wallclock_time),
+            to=StoppingCriterion(
+                max_wallclock_time=max_wallclock_time,
+                max_num_trials_finished=3,  # it stops when more have
+            ),
         ),
         n_workers=n_workers,
         sleep_time=0,

@@ -12,6 +12,7 @@ import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks import objectives
 from benchmarks.events import count_images, log
@@ -105,10 +106,11 @@ def ray_backend_on_three_nodes(objective, space):
 
 def _stand_in(report: Callable[..., None], lenet: Callable | None = None) -> None:
     """Let the objective's `Reporter` hand its numbers to this thread's `report`; a peer need not import Syne Tune."""
+    modules: dict[str, Any] = sys.modules  # what stands in is no module
     if lenet is not None:
-        sys.modules["async_hpo.chapter"] = types.SimpleNamespace(hpo_objective_lenet_steps=lenet)
+        modules["async_hpo.chapter"] = types.SimpleNamespace(hpo_objective_lenet_steps=lenet)
     _own.report = report
-    sys.modules["syne_tune"] = types.SimpleNamespace(Reporter=lambda: _own.report)
+    modules["syne_tune"] = types.SimpleNamespace(Reporter=lambda: _own.report)
 
 
 def ray_tune(objective: Callable, name: str, constants: dict, **options) -> None:
@@ -188,9 +190,11 @@ def _two_processes(command: list[str]) -> None:
     """Start two processes, and their search when both have said that they are ready."""
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
     for process in processes:
+        assert process.stdout is not None  # a pipe, and so is stdin
         process.stdout.readline()
     log("clock")
     for process in processes:
+        assert process.stdin is not None
         process.stdin.close()
     for process in processes:
         process.wait()
@@ -216,7 +220,7 @@ def _optuna(objective: Callable, name: str, constants: dict, storage):
     import optuna
 
     def run(trial):
-        errors = []
+        errors: list[Any] = []
         _stand_in(lambda **values: errors.append(values.get("validation_error", values.get("error"))))
         objective(**{name: trial.suggest_float(name, 0.09, 0.11)}, **constants)
         return min(errors, default=0.0)
@@ -253,12 +257,16 @@ def _bare_loop() -> None:
 
 # --- what is compared ------------------------------------------------------------------------------------------------
 
+#: A system, the objective's constants, the system's options.
+System = tuple[Callable, dict, dict]
+#: The objective, the name of the hyperparameter, the budget in seconds, and the systems by their names.
+Benchmark = tuple[Callable, str, float, dict[str, System]]
+
 SHORT_POLLING = {"sleep_time": 0.05}
 NO_SLEEP = {"sleep_time": 0}
 
 
-def _engines(constants: dict) -> dict[str, tuple[Callable, dict, dict]]:
-    """Name -> system, the objective's constants, the system's options."""
+def _engines(constants: dict) -> dict[str, System]:
     return {
         "Ray Tune": (ray_tune, constants, {}),
         "Ray Tune, reuse_actors": (ray_tune, constants, {"reuse_actors": True}),
@@ -267,15 +275,15 @@ def _engines(constants: dict) -> dict[str, tuple[Callable, dict, dict]]:
     }
 
 
-def _python(constants: dict, **options) -> tuple[Callable, dict, dict]:
+def _python(constants: dict, **options) -> System:
     return syne_tune, constants, {"make_backend": python_backend, **options}
 
 
-def _forkserver(constants: dict, **options) -> tuple[Callable, dict, dict]:
+def _forkserver(constants: dict, **options) -> System:
     return syne_tune, constants, {"make_backend": forkserver, **options}
 
 
-def _on_a_cluster(constants: dict) -> dict[str, tuple[Callable, dict, dict]]:
+def _on_a_cluster(constants: dict) -> dict[str, System]:
     return {
         "ForkserverBackend": _forkserver(constants, **NO_SLEEP),
         "RayBackend, one node": (syne_tune, constants, {"make_backend": ray_backend, **NO_SLEEP}),
@@ -285,8 +293,7 @@ def _on_a_cluster(constants: dict) -> dict[str, tuple[Callable, dict, dict]]:
 
 OVERHEAD, REAL_WORK = 30, 45  # seconds
 
-#: Benchmark -> its objective, the name of the hyperparameter, the budget in seconds, and its systems.
-BENCHMARKS = {
+BENCHMARKS: dict[str, Benchmark] = {
     "overhead": (
         objectives.one_second,
         "x",
@@ -333,7 +340,7 @@ BENCHMARKS = {
 }
 
 #: The same for `make bench-cluster`: two workers, on one node with two places, and on three nodes with one place each.
-CLUSTER = {
+CLUSTER: dict[str, Benchmark] = {
     "overhead, cluster": (objectives.one_second, "x", OVERHEAD, _on_a_cluster({})),
     "real work, cluster": (objectives.lenet, "learning_rate", REAL_WORK, _on_a_cluster(objectives.BEST)),
 }
@@ -341,7 +348,7 @@ CLUSTER = {
 COMPARISONS = {"benchmarks": BENCHMARKS, "cluster": CLUSTER}
 
 
-def find(benchmark: str) -> tuple[Callable, str, float, dict]:
+def find(benchmark: str) -> Benchmark:
     """The benchmark of this name, whatever comparison it belongs to."""
     return next(found[benchmark] for found in COMPARISONS.values() if benchmark in found)
 

@@ -1,12 +1,14 @@
 """`make .venv`: what goes wrong is one line, and the next call recovers."""
 
 import os
+import re
 import subprocess
 import sys
 
-import environment
 import pytest
-from nbtools import ROOT
+
+from tools import environment
+from tools.notebooks import ROOT
 
 SCRIPT = str(ROOT / "tools" / "environment.py")
 
@@ -16,6 +18,7 @@ def make(folder, requirements, *options, **env):
     return subprocess.run(command, env=os.environ | env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_no_network_is_one_line_and_the_next_call_recovers(tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("a-package-that-is-not-there==1.0\n")
@@ -30,6 +33,7 @@ def test_no_network_is_one_line_and_the_next_call_recovers(tmp_path):
     assert make(tmp_path / "venv", requirements).stdout == "", "nothing to do"
 
 
+@pytest.mark.slow
 def test_an_environment_laid_over_another_sees_its_packages(tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# nothing\n")
@@ -55,7 +59,93 @@ def test_a_python_that_is_too_old_is_told(monkeypatch):
         environment.check_python()
 
 
-def test_make_alone_lists_the_targets():
-    out = subprocess.check_output(["make"], cwd=ROOT, text=True)
-    for target in ("book", "lab", "test", "execute", "save", "lock"):
-        assert f"make {target} " in out
+def installs_for_real(tmp_path, folder, **env):
+    """Make an environment with a small package of our own in it, and ask its Python for the package."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(
+        """[build-system]
+requires = []
+build-backend = "build"
+backend-path = ["."]
+"""
+    )
+    (source / "build.py").write_text(
+        """import zipfile
+def build_wheel(folder, *_):
+    name = "tiny-1-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.writestr("tiny.py", "")
+        wheel.writestr("tiny-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1\\n")
+        wheel.writestr("tiny-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("tiny-1.dist-info/RECORD", "")
+    return name
+"""
+    )
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"{source.as_uri()}\n")
+    result = make(folder, requirements, **env)
+    assert result.returncode == 0, result.stderr
+    command = [folder / "bin" / "python", "-c", "import tiny; print(tiny.__file__)"]
+    return subprocess.check_output(command, text=True, cwd=tmp_path).strip()
+
+
+def settings(tmp_path):
+    """A file of pip's that sends packages elsewhere."""
+    path = tmp_path / "settings.conf"
+    path.write_text(f"[install]\nuser = true\ntarget = {tmp_path / 'elsewhere'}\n[global]\nrequire-virtualenv = true\n")
+    return {"PIP_CONFIG_FILE": str(path)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env",
+    [
+        lambda path: {"PIP_USER": "1", "PIP_PREFIX": str(path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"},
+        settings,
+    ],
+)
+def test_pip_settings_say_nothing_about_where_to_install(tmp_path, env):
+    found = installs_for_real(tmp_path, tmp_path / "venv", **env(tmp_path))
+    assert found.startswith(str(tmp_path / "venv")) and not (tmp_path / "elsewhere").exists()
+
+
+def test_pip_settings_still_say_where_packages_are(tmp_path, monkeypatch):
+    (tmp_path / "theirs.conf").write_text("[global]\nindex-url = http://127.0.0.1:9/\ntarget = elsewhere\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "theirs.conf"))
+    variables = environment.surroundings(str(tmp_path))
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    found = subprocess.check_output(command, env=variables, text=True)
+    assert "global.index-url='http://127.0.0.1:9/'" in found and "global.target=''" in found
+    assert (tmp_path / "theirs.conf").read_text().endswith("target = elsewhere\n"), "it is the reader's file"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["used", "dangling"])
+def test_a_linked_environment_stays_a_link(tmp_path, before):
+    disk, link = tmp_path / "disk", tmp_path / "v e[n]v"
+    if before != "dangling":
+        disk.mkdir()
+    if before == "used":
+        (disk / "old").mkdir()
+        (disk / "old" / "file").write_text("")
+        (disk / "other").symlink_to(tmp_path)
+    link.symlink_to(disk)
+    found = installs_for_real(tmp_path, link)
+    assert link.is_symlink() and not (disk / "old").exists() and tmp_path.exists()
+    assert os.path.realpath(found).startswith(str(disk))
+
+
+def test_a_file_in_the_way_is_told(tmp_path):
+    (tmp_path / "venv").write_text("mine")
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    result = make(tmp_path / "venv", tmp_path / "requirements.txt")
+    assert result.returncode != 0 and (tmp_path / "venv").read_text() == "mine"
+    assert result.stderr == f"make: {tmp_path / 'venv'} is a file, where a folder has to be. Move it away.\n"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_target_that_a_page_names_is_there(page):
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^    )make ([a-z-]+)", (ROOT / page).read_text(), re.MULTILINE))
+    assert {"check", "test", "book"} <= named <= known

@@ -1,11 +1,15 @@
 """`make record`: nothing recorded is lost, nothing is recorded twice. The objective is quick; processes are real."""
 
+import json
+import shutil
+
 import pandas as pd
 import pytest
-import record
 from syne_tune.config_space import loguniform, randint
 
 from async_hpo import runs, simulation
+from tools import record
+from tools.record import TABLES, Table
 
 SPACE = {"x": loguniform(1e-4, 1), "n": randint(1, 1000), "max_epochs": 3}
 
@@ -17,37 +21,128 @@ def objective(x, n, max_epochs):
 
     report = Reporter()
     for epoch in range(1, max_epochs + 1):
-        time.sleep(0.05)
+        time.sleep(0.02)
         report(epoch=epoch, validation_error=x / epoch)
+
+
+def other_objective(x, n, max_epochs):
+    objective(x, n, max_epochs)
+
+
+N_TRIALS = 5
+
+
+QUICK = Table(f"{__name__}:objective", f"{__name__}:SPACE", N_TRIALS)
 
 
 @pytest.fixture
 def table(monkeypatch, tmp_path, folder):
-    monkeypatch.setattr(runs, "RECORDINGS", tmp_path)
-    monkeypatch.setitem(record.TABLES, "quick", record.Table(objective, SPACE, 7))
-    return tmp_path / "quick.csv"
+    """Where the table `quick` is to be."""
+    return use(monkeypatch, tmp_path, folder)
 
 
-def test_recording_goes_on_where_it_was(table, capsys):
-    record.record("quick", minutes=0.4 / 60)  # starts no trial after 0.4 s
-    part = pd.read_csv(table)
-    assert 2 <= part.trial.nunique() < 7
-    record.record("quick", minutes=1)
-    whole = simulation.read_table(table)
-    assert list(whole.trial.unique()) == [*range(7)] and len(whole) == 21
-    kept = whole[whole.trial.isin(part.trial)].reset_index(drop=True)
-    pd.testing.assert_frame_equal(kept, part)
-    wanted = record.configurations(record.TABLES["quick"])
-    assert whole.groupby("trial")[["config_x", "config_n"]].first().to_numpy().tolist() == [
-        [config["x"], config["n"]] for config in wanted
-    ]
+def use(patch, recordings, experiments):
+    patch.setenv("SYNETUNE_FOLDER", str(experiments))
+    patch.setattr(runs, "RECORDINGS", recordings)
+    patch.setitem(TABLES, "quick", QUICK)
+    return recordings / "quick.csv"
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """A folder with the whole table, and the run that it was recorded in."""
+    made = tmp_path_factory.mktemp("recorded")
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch, made, made / "experiments")
+        record.record("quick", minutes=10)
+    return made
+
+
+@pytest.fixture
+def recorded(made_once, table, folder):
+    """The whole table, and its run."""
+    shutil.copytree(made_once / "experiments", folder)
+    shutil.copy(made_once / "quick.csv", table)
+    return table
+
+
+def n_runs(folder):
+    return len(list(folder.glob("record-quick-*")))
+
+
+def as_if_killed_before_the_table_was_written(table, folder):
+    table.unlink()
+    for mark in folder.glob(f"*/{record.IN_TABLE}"):
+        mark.unlink()
+
+
+@pytest.mark.slow
+def test_recording_goes_on_where_it_was(recorded, folder, capsys):
+    whole = simulation.read_table(recorded)
+    assert list(whole.trial.unique()) == [*range(N_TRIALS)] and len(whole) == 3 * N_TRIALS
+    wanted = record.configurations(TABLES["quick"])
+    found = whole.groupby("trial")[["config_x", "config_n"]].first()
+    assert found.to_numpy().tolist() == [[config["x"], config["n"]] for config in wanted]
+    record.write(whole[whole.trial.isin([1, 3])], recorded, TABLES["quick"].digest)
+    record.record("quick", minutes=10)
+    again = simulation.read_table(recorded)
+    assert list(again.trial.unique()) == [*range(N_TRIALS)]
+    kept = [frame[frame.trial.isin([1, 3])].reset_index(drop=True) for frame in (whole, again)]
+    pd.testing.assert_frame_equal(*kept)
     capsys.readouterr()
-    record.record("quick", minutes=1)
-    assert capsys.readouterr().out == "quick: 7 of 7 trials recorded\n"
+    record.record("quick", minutes=10)
+    assert capsys.readouterr().out == f"quick: {N_TRIALS} of {N_TRIALS} trials recorded\n"
+    assert n_runs(folder) == 2
 
 
-def test_what_a_killed_recording_had_finished_is_kept(table):
-    record.record("quick", minutes=1)
-    whole = table.read_text()
-    table.unlink()  # as if the process had been killed before it wrote the table
-    assert record.update("quick").trial.nunique() == 7 and table.read_text() == whole
+@pytest.mark.slow
+def test_what_a_killed_recording_had_finished_is_kept(recorded, folder):
+    whole = recorded.read_text()
+    as_if_killed_before_the_table_was_written(recorded, folder)
+    assert record.update("quick").trial.nunique() == N_TRIALS and recorded.read_text() == whole
+
+
+@pytest.mark.slow
+def test_a_deleted_table_is_trained_anew(recorded, folder):
+    recorded.unlink()
+    assert record.update("quick").empty and not recorded.exists()
+    record.record("quick", minutes=10)
+    assert simulation.read_table(recorded).trial.nunique() == N_TRIALS and n_runs(folder) == 2
+
+
+@pytest.mark.slow
+def test_runs_and_tables_of_another_objective_are_refused(recorded, folder, monkeypatch, capsys):
+    before = recorded.read_text()
+    monkeypatch.setitem(TABLES, "quick", TABLES["quick"]._replace(objective=f"{__name__}:other_objective"))
+    with pytest.raises(SystemExit, match=r"quick\.csv was recorded from another objective or space: delete it"):
+        record.record("quick", minutes=10)
+    assert recorded.read_text() == before
+    as_if_killed_before_the_table_was_written(recorded, folder)
+    capsys.readouterr()
+    assert record.update("quick").empty and not recorded.exists()
+    (run,) = folder.iterdir()
+    assert capsys.readouterr().out == f"{run.name}: of another objective or space, not used\n"
+
+
+def test_a_run_of_an_older_version_is_refused(table, folder, capsys):
+    run = folder / "record-quick-2026-01-01-00-00-00-000"
+    run.mkdir(parents=True)
+    (run / "metadata.json").write_text(json.dumps({"n_workers": 2}))
+    (run / runs.TRIALS_FILENAME).write_text("trial_id,status,start,end\n")
+    assert record.update("quick").empty
+    assert "of another objective or space, not used" in capsys.readouterr().out
+
+
+def test_a_table_depends_on_objective_space_and_initial_configuration():
+    others = [
+        QUICK._replace(objective=f"{__name__}:other_objective"),
+        QUICK._replace(space=f"{__name__}:other_objective"),
+        QUICK._replace(initial=f"{__name__}:N_TRIALS"),
+    ]
+    assert len({table.digest for table in (QUICK, *others)}) == 4
+    assert QUICK._replace(n_trials=6).digest == QUICK.digest, "more trials of the same sequence"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_recorded_tables_belong_to_the_objective_and_space_of_today(name):
+    assert record.made_from(record.path_of(name)) == TABLES[name].digest, f"delete {name}.csv, make record"

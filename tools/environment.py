@@ -8,13 +8,15 @@ What goes wrong is said in one line, and the next call starts over. Only the sta
 Python understands, so that it can say that it is too old.
 """
 
+import configparser
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
-OLDEST, NEWEST = (3, 11), (3, 13)  # what the lock is compiled and tested for
+OLDEST, NEWEST = (3, 11), (3, 14)  # what the lock is compiled and tested for
 
 
 def main(folder, requirements, *options):
@@ -27,10 +29,9 @@ def main(folder, requirements, *options):
     what = "%s from %s" % (folder, requirements)
     size = "about 7 GB, some 5 minutes" if "--editable" in options else "about 300 MB, under a minute"
     print("Making %s (%s) ..." % (what, size), flush=True)
-    if os.path.isdir(folder):
-        shutil.rmtree(folder)  # half made, or made for other requirements
+    make_room(folder)
     python = os.path.join(folder, "bin", "python")
-    run("cannot make %s" % folder, sys.executable, "-m", "venv", folder)
+    run("cannot make %s" % folder, sys.executable, "-m", "venv", os.path.realpath(folder))  # venv refuses a link
     if below:
         lay_over(python, below)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input", "--no-deps"]
@@ -39,6 +40,19 @@ def main(folder, requirements, *options):
         run("cannot install the package async_hpo", *(pip + ["--no-build-isolation", "--editable", "."]))
     with open(stamp, "w") as file:
         file.write(wanted)
+
+
+def make_room(folder):
+    """Empty what stands there, half made or made for other requirements. A link, to a larger disk say, stays a link."""
+    target = os.path.realpath(folder)
+    if os.path.lexists(target) and not os.path.isdir(target):
+        stop("%s is a file, where a folder has to be. Move it away." % folder)
+    if os.path.isdir(target):
+        for entry in os.scandir(target):
+            remove = shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.remove
+            remove(entry.path)
+    else:
+        os.makedirs(target)
 
 
 def lay_over(python, below):
@@ -75,9 +89,36 @@ def read(path):
 
 
 def run(complaint, *command):
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryDirectory() as folder:
+        variables = surroundings(folder)
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables)
     if result.returncode != 0:
         stop("%s: %s" % (complaint, reason(result.stdout.decode(errors="replace"))))
+
+
+def surroundings(folder):
+    """The environment variables for pip. Where it installs is for us to say, and where it finds packages for the
+    reader's settings, in variables and in files; an empty value in the last file outdoes the ones before it."""
+    variables = dict(os.environ)
+    for name in WHERE_TO_INSTALL:
+        variables.pop("PIP_" + name.replace("-", "_").upper(), None)
+    variables.pop("PYTHONHOME", None)
+    theirs = variables.get("PIP_CONFIG_FILE", "")
+    if theirs != os.devnull:  # which stands for no file at all
+        settings = configparser.RawConfigParser()
+        settings.read(theirs, encoding="utf-8")
+        for section in ("global", "install"):
+            if not settings.has_section(section):
+                settings.add_section(section)
+            for name in WHERE_TO_INSTALL:
+                settings.set(section, name, "")
+        variables["PIP_CONFIG_FILE"] = os.path.join(folder, "pip.conf")
+        with open(variables["PIP_CONFIG_FILE"], "w", encoding="utf-8") as file:
+            settings.write(file)
+    return variables
+
+
+WHERE_TO_INSTALL = ("user", "target", "prefix", "root", "python", "require-virtualenv", "dry-run", "upgrade")
 
 
 def reason(output):

@@ -10,7 +10,7 @@ FIRST_LINE = "# Install with: pip install --no-deps -r {}   (complete; why --no-
 
 def compile_lock(source: str, target: str, *options: str) -> None:
     command = [sys.executable, "-m", "uv", "pip", "compile", source, "--output-file", target, "--quiet"]
-    # --universal: one lock for Python 3.11 to 3.13, Linux and macOS. No index address belongs into it.
+    # --universal: one lock for Python 3.11 to 3.14, Linux and macOS. No index address belongs into it.
     command += ["--universal", "--python-version", "3.11", "--no-emit-index-url", "--no-header"]
     subprocess.run([*command, *options, *sys.argv[1:]], check=True)
     path = Path(target)
@@ -27,5 +27,6 @@ def leave_out(target: str, other: str) -> None:
 if __name__ == "__main__":
     compile_lock("requirements.in", "requirements.txt", "--override", "overrides.txt")
     compile_lock("requirements-book.in", "requirements-book.txt", "--constraint", "requirements.txt")
-    compile_lock("benchmarks/requirements.in", "benchmarks/requirements.txt", "--constraint", "requirements.txt")
-    leave_out("benchmarks/requirements.txt", "requirements.txt")
+    for name in ("benchmarks/requirements", "requirements-mutate"):
+        compile_lock(f"{name}.in", f"{name}.txt", "--constraint", "requirements.txt")
+        leave_out(f"{name}.txt", "requirements.txt")

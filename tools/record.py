@@ -1,13 +1,20 @@
 """Record tables of trials, two at a time and one thread each: `make record`. Interrupt it as you like; it goes on.
 
-python tools/record.py [lenet ...] [--minutes 30]
+python -m tools.record [lenet ...] [--minutes 30]
 
 A table is random search over a space: a fixed sequence of configurations, each trained to its end. A row an epoch with
 the columns `trial`, `config_<hyperparameter>`, `epoch`, `validation_error` and `seconds` (since the trial's order).
+Its first line is a digest of the objective and the space (see `tools/made_from.py`): only runs that were made from the
+same are put into it.
 """
 
 import argparse
+import io
+import json
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,24 +24,42 @@ from syne_tune.config_space import Domain
 from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.util import experiment_path
 
-from async_hpo import ForkserverBackend, chapter, runs, solutions
+from async_hpo import ForkserverBackend, runs
+from tools.made_from import digest_of
+
+MADE_FROM = "# made from "
+IN_TABLE = "in-table"  # a file in a run's folder: its trials are in the table
 
 
 class Table(NamedTuple):
-    objective: Callable[..., None]
-    space: dict[str, Any]
+    """What a table is recorded from. Objects are named as `module:object`."""
+
+    objective: str
+    space: str
     n_trials: int
-    initial: tuple[dict[str, Any], ...] = ()  # configurations that come first
+    initial: str | None = None  # a configuration that comes first
+
+    @property
+    def function(self) -> Callable[..., None]:
+        return resolve_name(self.objective)
+
+    @property
+    def config_space(self) -> dict[str, Any]:
+        return resolve_name(self.space)
+
+    @property
+    def digest(self) -> str:
+        return digest_of(*filter(None, (self.objective, self.space, self.initial)))
 
 
 TABLES = {
-    "lenet": Table(chapter.hpo_objective_lenet_synetune, chapter.lenet_config_space, 64),
-    "cnn": Table(chapter.hpo_objective_cnn_synetune, chapter.cnn_config_space, 64),
+    "lenet": Table("async_hpo.chapter:hpo_objective_lenet_synetune", "async_hpo.chapter:lenet_config_space", 64),
+    "cnn": Table("async_hpo.chapter:hpo_objective_cnn_synetune", "async_hpo.chapter:cnn_config_space", 64),
     "dropout_mlp": Table(
-        solutions.hpo_objective_dropoutmlp_synetune,
-        solutions.dropoutmlp_config_space,
+        "async_hpo.solutions:hpo_objective_dropoutmlp_synetune",
+        "async_hpo.solutions:dropoutmlp_config_space",
         101,
-        (solutions.dropoutmlp_initial_config,),
+        "async_hpo.solutions:dropoutmlp_initial_config",
     ),
 }
 N_WORKERS = 2
@@ -43,23 +68,65 @@ N_WORKERS = 2
 def configurations(table: Table) -> list[dict[str, Any]]:
     """The same sequence at every call; constants left out."""
     np.random.seed(0)
-    domains = {name: domain for name, domain in table.space.items() if isinstance(domain, Domain)}
-    n_drawn = table.n_trials - len(table.initial)
-    return [*table.initial, *({name: domain.sample() for name, domain in domains.items()} for _ in range(n_drawn))]
+    initial = [resolve_name(table.initial)] if table.initial else []
+    domains = {name: domain for name, domain in table.config_space.items() if isinstance(domain, Domain)}
+    n_drawn = table.n_trials - len(initial)
+    return [*initial, *({name: domain.sample() for name, domain in domains.items()} for _ in range(n_drawn))]
+
+
+def path_of(name: str) -> Path:
+    return runs.RECORDINGS / f"{name}.csv"
+
+
+def made_from(path: Path) -> str:
+    """The digest in a table's first line; empty if it has none."""
+    with open(path, encoding="utf-8") as file:
+        first = file.readline()
+    return first.removeprefix(MADE_FROM).strip() if first.startswith(MADE_FROM) else ""
 
 
 def update(name: str) -> pd.DataFrame:
-    """Add to a table what the runs since then have finished, and return the table."""
-    path = runs.RECORDINGS / f"{name}.csv"
-    found = [pd.read_csv(path)] if path.exists() else []
-    wanted = configurations(TABLES[name])
-    for file in experiment_path().glob(f"record-{name}-*/{runs.TRIALS_FILENAME}"):
-        found.append(_finished(runs.read_run(file.parent), wanted))
+    """Add to a table what the runs since then have finished, and return the table.
+
+    Raises:
+        SystemExit: the table was recorded from another objective or space.
+    """
+    path, table = path_of(name), TABLES[name]
+    found = []
+    if path.exists():
+        if made_from(path) != table.digest:
+            sys.exit(f"{path.name} was recorded from another objective or space: delete it to record it anew.")
+        found.append(pd.read_csv(path, skiprows=1))
+    folders = [*_new_runs(name, table.digest)]
+    wanted = configurations(table)
+    found += [_finished(runs.read_run(folder), wanted) for folder in folders]
     if not found:
         return pd.DataFrame(columns=["trial"])
-    table = pd.concat(found).drop_duplicates(["trial", "epoch"]).sort_values(["trial", "epoch"])
-    runs.write_csv(table, path)
-    return table
+    rows = pd.concat(found).drop_duplicates(["trial", "epoch"]).sort_values(["trial", "epoch"])
+    write(rows, path, table.digest)
+    for folder in folders:
+        (folder / IN_TABLE).touch()
+    return rows
+
+
+def _new_runs(name: str, digest: str) -> Iterable[Path]:
+    """Folders of runs made from the same whose trials are not in the table yet: a killed recording leaves one."""
+    for trials in sorted(experiment_path().glob(f"record-{name}-*/{runs.TRIALS_FILENAME}")):
+        folder, mark = trials.parent, trials.parent / IN_TABLE
+        if mark.exists() and mark.stat().st_mtime >= trials.stat().st_mtime:
+            continue  # else a deleted table would come back, and nothing be recorded anew
+        if json.loads((folder / "metadata.json").read_text()).get("made_from") == digest:
+            yield folder
+        else:
+            print(f"{folder.name}: of another objective or space, not used")
+
+
+def write(rows: pd.DataFrame, path: Path, digest: str) -> None:
+    text = io.StringIO()
+    rows.to_csv(text, index=False)
+    part = path.with_name(f".part-{path.name}")
+    part.write_text(f"{MADE_FROM}{digest}\n{text.getvalue()}")
+    part.replace(path)
 
 
 def _finished(run: runs.Run, wanted: list[dict[str, Any]]) -> pd.DataFrame:
@@ -90,11 +157,11 @@ def record(name: str, minutes: float) -> None:
     print(f"{name}: {len(done)} of {table.n_trials} trials recorded")
     if not missing:
         return
-    backend = ForkserverBackend(table.objective, table.space)
+    backend = ForkserverBackend(table.function, table.config_space)
     backend.warm_up()
     tuner = Tuner(
         trial_backend=backend,
-        scheduler=RandomSearch(table.space, metrics=["validation_error"], points_to_evaluate=missing),
+        scheduler=RandomSearch(table.config_space, metrics=["validation_error"], points_to_evaluate=missing),
         stop_criterion=StoppingCriterion(
             max_wallclock_time=minutes * 60,
             max_num_trials_started=len(missing) - 1,  # it stops at one more
@@ -103,6 +170,7 @@ def record(name: str, minutes: float) -> None:
         n_workers=N_WORKERS,
         sleep_time=0,
         tuner_name=f"record-{name}",
+        metadata={"made_from": table.digest},
         max_failures=1000,
         callbacks=[runs.TrialGuard(), runs.SafeResults()],
         output_logger=runs.QuietLogger(),
@@ -114,7 +182,7 @@ def record(name: str, minutes: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(TABLES)}; all of them if none is given")
     parser.add_argument("--minutes", type=float, default=24 * 60, help="start no trial after this many, for each table")
     arguments = parser.parse_args()

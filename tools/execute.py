@@ -1,0 +1,73 @@
+"""Run notebooks at full budget and store their outputs: `make execute` calls this.
+
+python -m tools.execute [scheduler ...]
+"""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from tools.made_from import RECORDINGS, parts_of
+from tools.notebooks import ROOT, notebooks, read
+
+#: Notebooks whose run ships with the book: notebook -> name of the tuner.
+RECORDED = {"scheduler": "lenet-random-search"}
+
+
+def made_from(path: Path) -> dict[str, str]:
+    """What the outputs of the notebook at `path` are made from (see `made_from.parts_of`)."""
+    return parts_of(read(path), writes=RECORDED.get(path.stem))
+
+
+def execute(path: Path) -> None:
+    """Run a notebook at full budget, and store its outputs and what made them."""
+    os.environ.pop("SHORT_BUDGET", None)
+    os.environ["IDLE_MACHINE"] = "1"  # as CONTRIBUTING.md asks: its claims about speed are checked, too
+    notebook = read(path)
+    start = time.monotonic()
+    print(f"{path.name} ...", flush=True)
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True)
+    client.execute(cwd=str(path.parent))
+    seconds = round(time.monotonic() - start)
+    notebook.metadata.language_info = NotebookNode(name="python")
+    notebook.metadata.async_hpo = NotebookNode(made_from=made_from(path), seconds=seconds)
+    nbformat.write(notebook, path)
+    print(f"{path.name}: {seconds} s", flush=True)
+    if path.stem in RECORDED:
+        keep_recording(RECORDED[path.stem])
+
+
+def keep_recording(name: str) -> None:
+    """Copy the newest run's own files into `book/recordings/`, in place of an older run of that name, and draw the
+    opening figure from it."""
+    from async_hpo import plots, runs
+
+    folder = runs.find_experiment(name)
+    for old in RECORDINGS.glob(f"{name}-*"):
+        if old.name != folder.name:
+            shutil.rmtree(old)
+    if folder.parent != RECORDINGS:
+        target = RECORDINGS / folder.name
+        target.mkdir(parents=True, exist_ok=True)
+        for file in ("metadata.json", runs.ST_RESULTS_DATAFRAME_FILENAME, runs.TRIALS_FILENAME):
+            shutil.copy(folder / file, target)
+    plots.save_opening_figure(runs.load_run(name), ROOT / "book" / "_static" / "three-schedules.svg")
+
+
+def main(*names: str) -> None:
+    paths = {path.stem: path for path in notebooks()}
+    chosen = [Path(name).stem for name in names] or [*paths]
+    if unknown := [name for name in chosen if name not in paths]:
+        sys.exit(f"{unknown[0]} is not in _toc.yml; its notebooks are: {', '.join(paths)}")
+    for name in chosen:
+        execute(paths[name])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,115 @@
+"""Change the package in small ways, one at a time, and see whether the tests notice: `make mutate` calls this.
+
+python -m tools.mutate [async_hpo/runs.py ...] [--mutants 8] [--seed 0]
+
+A mutant is the package with one operator, number or keyword replaced (by cosmic-ray). The tests of its module run on
+it; a mutant that they don't notice is printed. A copy of the working tree is changed, never the tree itself.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.work_item import TestOutcome
+
+from tools.notebooks import ROOT
+
+QUICK = "not cluster and not slow and not idle"  # what `make check` runs
+TIMEOUT = 300  # seconds for the tests of one mutant: one that never ends is noticed, too
+ENOUGH = 0.8
+
+
+class Tests(NamedTuple):
+    """The tests of a module: files, and which of their marks count."""
+
+    files: str
+    marks: str = QUICK
+
+
+MODULES = {
+    "async_hpo/simulation.py": Tests("tests/test_simulation.py tests/test_replay.py"),
+    "async_hpo/runs.py": Tests("tests/test_runs.py"),
+    "async_hpo/plots.py": Tests("tests/test_plots.py"),
+    "async_hpo/data.py": Tests("tests/test_data.py"),
+    "async_hpo/check.py": Tests("tests/test_check.py"),
+    "tools/made_from.py": Tests("tests/test_made_from.py tests/test_notebooks.py"),
+    "tools/record.py": Tests("tests/test_record.py"),
+    "tools/environment.py": Tests("tests/test_environment.py"),
+    "benchmarks/bench.py": Tests("tests/test_benchmarks.py"),
+    "async_hpo/forkserver_backend.py": Tests(
+        "tests/test_forkserver_backend.py tests/test_backends.py", "not cluster and not idle"
+    ),
+    "async_hpo/ray_backend.py": Tests("tests/test_ray_backend.py", "not idle"),
+}
+
+
+def copy_of_the_tree(target: Path) -> None:
+    names = subprocess.check_output(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, text=True).split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((ROOT / name).read_bytes())
+    (target / "data").symlink_to(ROOT / "data")
+
+
+def configure(copy: Path, module: str, tests: Tests) -> Path:
+    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {tests.files} -m '{tests.marks}'"
+    path = copy / "mutate.toml"
+    path.write_text(
+        f'[cosmic-ray]\nmodule-path = "{module}"\ntimeout = {TIMEOUT}.0\nexcluded-modules = []\n'
+        f'test-command = "{command}"\n\n[cosmic-ray.distributor]\nname = "local"\n'
+    )
+    return path
+
+
+def cosmic_ray(copy: Path, *arguments: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(copy), "SYNETUNE_FOLDER": str(copy / "experiments")}
+    subprocess.run([sys.executable, "-m", "cosmic_ray.cli", *arguments], cwd=copy, env=environment, check=True)
+
+
+def survivors(copy: Path, module: str, n_mutants: int, seed: int) -> tuple[int, list[str]]:
+    """Run the tests on a sample of a module's mutants: how many there were, and what the tests did not notice."""
+    config, session = configure(copy, module, MODULES[module]), copy / "mutate.sqlite"
+    session.unlink(missing_ok=True)
+    cosmic_ray(copy, "baseline", str(config))
+    cosmic_ray(copy, "init", str(config), str(session))
+    with use_db(str(session), WorkDB.Mode.open) as database:
+        items = sorted(database.work_items, key=lambda item: str(item.mutations))
+        sample = random.Random(seed).sample(items, min(n_mutants, len(items)))
+        database.clear()
+        database.add_work_items(sample)
+    cosmic_ray(copy, "exec", str(config), str(session))
+    with use_db(str(session), WorkDB.Mode.open) as database:
+        results = [result for _, result in database.results]
+    return len(results), [result.diff for result in results if result.test_outcome == TestOutcome.SURVIVED]
+
+
+def main(modules: list[str], n_mutants: int, seed: int) -> None:
+    total = noticed = 0
+    for module in modules:
+        with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
+            copy_of_the_tree(Path(folder))
+            n, unnoticed = survivors(Path(folder), module, n_mutants, seed)
+        for diff in unnoticed:
+            print(diff)
+        print(f"{module}: {n - len(unnoticed)} of {n} mutants noticed", flush=True)
+        if MODULES[module].marks == QUICK:
+            total, noticed = total + n, noticed + n - len(unnoticed)
+    print(f"`make check` notices {noticed} of {total} mutants in the modules that it covers")
+    if noticed < ENOUGH * total:
+        sys.exit(f"That is less than {ENOUGH:.0%}.")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("modules", nargs="*", default=[*MODULES], help=f"of {', '.join(MODULES)}; by default all")
+    parser.add_argument("--mutants", type=int, default=8, help="at most, for each module")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    arguments = parser.parse_args()
+    main(arguments.modules, arguments.mutants, arguments.seed)
