@@ -77,7 +77,10 @@ def survivors(copy: Path, module: str, n_mutants: int, seed: int) -> tuple[int, 
     """Run the tests on a sample of a module's mutants: how many there were, and what the tests did not notice."""
     config, session = configure(copy, module, MODULES[module]), copy / "mutate.sqlite"
     session.unlink(missing_ok=True)
-    cosmic_ray(copy, "baseline", str(config))
+    try:
+        cosmic_ray(copy, "baseline", str(config))
+    except subprocess.CalledProcessError:
+        sys.exit(f"{module}: its tests fail on the tree as it is (above)")
     cosmic_ray(copy, "init", str(config), str(session))
     with use_db(str(session), WorkDB.Mode.open) as database:
         items = sorted(database.work_items, key=lambda item: str(item.mutations))

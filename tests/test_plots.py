@@ -1,0 +1,404 @@
+"""Every figure, by what it draws: artists and their data, no pixels."""
+
+import colorsys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from async_hpo import plots
+from async_hpo.runs import Run
+from async_hpo.simulation import schedule
+
+NAN = float("nan")
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with plt.rc_context(plots.STYLE):
+        yield
+    plt.close("all")
+
+
+#: 2 workers, 100 s. Trial 2 fails without a report, trial 3 is too short for its number.
+TRIALS = pd.DataFrame(
+    [
+        (0, 0, 0.0, 10.0, 40.0, "Completed"),
+        (1, 1, 5.0, 20.0, 90.0, "Completed"),
+        (2, 0, 45.0, NAN, 60.0, "Failed"),
+        (3, 0, 70.0, 71.0, 73.0, "Completed"),
+    ],
+    columns=["trial_id", "worker", "start", "train_start", "end", "status"],
+)
+REPORTS = pd.DataFrame(
+    [(0, 20.0, 0.8, "a"), (1, 30.0, 0.9, "b"), (0, 40.0, 0.5, "a"), (3, 73.0, NAN, "a"), (1, 90.0, 0.4, "b")],
+    columns=["trial_id", "time", "validation_error", "node"],
+)
+
+
+def run_of(trials=TRIALS, reports=REPORTS, n_workers=2, wallclock_time=100.0):
+    return Run("hand-1", "validation_error", n_workers, wallclock_time, reports, trials)
+
+
+def bars(ax):
+    """Left end, row and width of each bar."""
+    return [
+        tuple(round(float(value), 6) for value in (bar.get_x(), bar.get_y() + bar.get_height() / 2, bar.get_width()))
+        for bar in ax.patches
+    ]
+
+
+def bars_where(ax, condition):
+    return [place for place, bar in zip(bars(ax), ax.patches, strict=True) if condition(bar)]
+
+
+def hatched(bar):
+    return bar.get_hatch() == plots.IDLE["hatch"]
+
+
+def pale(bar):
+    return bar.get_alpha() == 0.35
+
+
+def solid_in(trial_id):
+    return lambda bar: bar.get_alpha() is None and same_color(bar.get_facecolor(), plots.trial_color(trial_id))
+
+
+def same_color(one, other):
+    return to_hex(one) == to_hex(other)
+
+
+def numbers(ax):
+    return {text.get_text(): text.get_position() for text in ax.texts}
+
+
+def labels(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def points(line):
+    return list(zip(*(map(float, data) for data in line.get_data()), strict=True))
+
+
+def dashed(ax):
+    return [line for line in ax.lines if line.get_linestyle() == "--"]
+
+
+def band_at(band, x):
+    """The heights of a band (fill_between) above x."""
+    vertices = band.get_paths()[0].vertices
+    return sorted({round(float(height), 9) for place, height in vertices if place == x})
+
+
+# --- who ran when ----------------------------------------------------------------------------------------------------
+
+
+def assert_drawn(ax, until=100):
+    """The run made by hand."""
+    assert bars_where(ax, hatched) == [(0, 0, 100), (0, 1, 100)]
+    assert bars_where(ax, pale) == [(0, 0, 40), (5, 1, 85), (45, 0, 15), (70, 0, 3)]
+    assert bars_where(ax, solid_in(0)) == [(10, 0, 30)]
+    assert bars_where(ax, solid_in(1)) == [(20, 1, 70)]
+    assert bars_where(ax, solid_in(2)) == [], "it never reported: start-up alone"
+    assert bars_where(ax, solid_in(3)) == [(71, 0, 2)]
+    assert numbers(ax) == {"0": (20, 0), "1": (47.5, 1), "2": (52.5, 0)}, "3 does not fit"
+    assert ax.get_xlim() == (0, until) and ax.get_ylim() == (1.5, -0.5) and list(ax.get_yticks()) == [0, 1]
+
+
+def test_gantt():
+    figure = plots.gantt(run_of())
+    (ax,) = figure.axes
+    assert_drawn(ax)
+    assert labels(figure.legends[0]) == ["training", "start-up", "idle"]
+    # What is drawn later lies above: idle time, then white, then start-up, then training.
+    kinds = ["idle" if hatched(bar) else "pale" if pale(bar) else to_hex(bar.get_facecolor()) for bar in ax.patches]
+    assert kinds[:5] == ["idle", "idle", "#ffffff", "pale", to_hex(plots.trial_color(0))]
+    training, start_up, idle = figure.legends[0].get_patches()
+    assert training.get_alpha() is None and pale(start_up) and hatched(idle)
+
+
+def test_gantts_share_the_time_axis():
+    short = run_of(TRIALS.iloc[:1], n_workers=1, wallclock_time=50.0)
+    figure = plots.gantts({"first": run_of(), "second": short})
+    first, second = figure.axes
+    assert_drawn(first)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["first", "second"]
+    assert bars_where(second, hatched) == [(0, 0, 50)] and second.get_xlim() == (0, 100)
+    assert second.get_ylim() == (0.5, -0.5) and second.get_xlabel() == "wall-clock time [s]" and not first.get_xlabel()
+
+
+def test_nodes():
+    trials = TRIALS.assign(worker=0)
+    reports = pd.concat([REPORTS, pd.DataFrame([(2, 58.0, 0.9, "b")], columns=REPORTS.columns)])
+    figure = plots.nodes(run_of(trials, reports))
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"] and ax.get_ylabel() == "node"
+    assert bars_where(ax, hatched) == [(0, 0, 73), (5, 1, 85)], "from a node's first trial to its last"
+    assert bars_where(ax, lambda bar: bar.get_hatch() == "xxx") == [(45, 1, 15)]
+    assert bars_where(ax, lambda bar: solid_in(0)(bar) and not bar.get_hatch()) == [(0, 0, 40)]
+    assert set(numbers(ax)) == {"0", "1"}, "a failed trial has none, and 3 does not fit"
+    assert labels(figure.legends[0]) == ["trial", "failed trial", "idle"]
+
+
+def test_nodes_leave_out_a_trial_that_never_said_where_it_ran():
+    figure = plots.nodes(run_of())
+    assert not bars_where(figure.axes[0], lambda bar: bar.get_hatch() == "xxx")
+
+
+def test_three_schedules():
+    durations = pd.Series([3.0, 4.0, 5.0, 2.0, 8.0, 1.0], index=[4, 7, 1, 0, 3, 9])
+    figure = plots.three_schedules(durations, 3)
+    expected = [("sequential, 1 worker", 1, {}), ("synchronous, 3 workers", 3, {"synchronous": True})]
+    expected.append(("asynchronous, 3 workers", 3, {}))
+    for ax, (title, workers, options) in zip(figure.axes, expected, strict=True):
+        plan = schedule(durations, workers, **options)
+        makespan = plan.end.max()
+        idle = sum(makespan - plan[plan.worker == w].eval("end - start").sum() for w in range(workers))
+        share = round(100 * idle / workers / makespan)
+        assert ax.get_title(loc="left") == f"{title}: {makespan:.0f} s, {share}% idle"
+        assert bars_where(ax, hatched) == [(0, worker, makespan) for worker in range(workers)]
+        for trial_id, trial in zip(durations.index, plan.itertuples(), strict=True):
+            place = (trial.start, trial.worker, trial.end - trial.start)
+            assert bars_where(ax, solid_in(trial_id)) == [place]
+        assert ax.get_xlim() == pytest.approx((0, 23 * 1.02))
+    assert "23 s, 0% idle" in figure.axes[0].get_title(loc="left")
+    assert "13 s, 41% idle" in figure.axes[1].get_title(loc="left")
+
+
+def test_the_opening_figure_is_the_same_file_again_and_says_whose_it_is(tmp_path):
+    paths = tmp_path / "one.svg", tmp_path / "two.svg"
+    for path in paths:
+        plots.save_opening_figure(run_of(), path, n_workers=2)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    text = paths[0].read_text()
+    assert "<svg" in text and "hand-1" in text and "<dc:date>" not in text
+    assert not plt.get_fignums(), "it is closed"
+
+
+def test_the_opening_figure_is_of_the_finished_trials(monkeypatch, tmp_path):
+    given = []
+    real = plots.three_schedules
+    monkeypatch.setattr(plots, "three_schedules", lambda *args: given.append(args) or real(*args))
+    plots.save_opening_figure(run_of(), tmp_path / "figure.svg", n_workers=2)
+    ((durations, n_workers),) = given
+    assert durations.to_dict() == {0: 40, 1: 85, 3: 3} and n_workers == 2
+
+
+# --- colours ---------------------------------------------------------------------------------------------------------
+
+
+def contrast_with_white(rgb):
+    """By the definition of WCAG 2."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in rgb]
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+
+
+def test_white_is_legible_on_every_trials_colour():
+    assert contrast_with_white((0, 0, 0)) == pytest.approx(21) and contrast_with_white((1, 1, 1)) == pytest.approx(1)
+    low = {i: contrast for i in range(201) if (contrast := contrast_with_white(plots.trial_color(i))) < 4.5}
+    assert not low
+
+
+def test_neighbours_are_far_apart_in_hue_and_no_two_early_trials_look_the_same():
+    hues = [colorsys.rgb_to_hsv(*plots.trial_color(i))[0] for i in range(201)]
+    for distance, apart in ((1, 0.35), (2, 0.2), (3, 0.1)):
+        for one, other in zip(hues, hues[distance:], strict=False):
+            assert min(abs(one - other), 1 - abs(one - other)) >= apart
+    assert len({to_hex(plots.trial_color(i)) for i in range(201)}) == 201
+
+
+def test_the_style_is_set():
+    plt.rcParams["font.size"] = 5
+    plots.use_style()
+    assert plt.rcParams["font.size"] == plots.STYLE["font.size"] and plt.rcParams["svg.hashsalt"] == "async_hpo"
+
+
+# --- curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_image_per_class():
+    class Data:
+        # Image i is filled with i; its class is 9 - i % 10.
+        tensors = {  # noqa: RUF012
+            "train": (torch.arange(30.0).reshape(30, 1, 1, 1).expand(30, 1, 2, 2), 9 - torch.arange(30) % 10)
+        }
+
+        def text_labels(self, found):
+            return [f"class {int(label)}" for label in found]
+
+    figure = plots.one_image_per_class(Data())
+    assert [ax.get_title() for ax in figure.axes] == [f"class {label}" for label in range(10)]
+    assert [float(ax.images[0].get_array().max()) for ax in figure.axes] == list(range(9, -1, -1))
+
+
+def test_learning_curve():
+    reports = pd.DataFrame({"epoch": [1, 2, 3], "validation_error": [0.6, 0.4, 0.3]})
+    (ax,) = plots.learning_curve(reports).axes
+    assert points(ax.lines[0]) == [(1, 0.6), (2, 0.4), (3, 0.3)]
+    assert list(ax.get_xticks()) == [1, 2, 3] and ax.get_ylim() == (0, 1) and ax.get_ylabel() == "validation error"
+
+
+def test_learning_curves():
+    (ax,) = plots.learning_curves(run_of()).axes
+    assert points(ax.lines[0]) == [(20, 0.8), (40, 0.5)] and points(ax.lines[1]) == [(30, 0.9), (90, 0.4)]
+    assert {text.get_text(): text.xy for text in ax.texts if text.get_text() != "3"} == {"0": (40, 0.5), "1": (90, 0.4)}
+    for trial_id, line, text in zip((0, 1, 3), ax.lines, ax.texts, strict=True):
+        assert same_color(line.get_color(), plots.trial_color(trial_id))
+        assert same_color(text.get_color(), plots.trial_color(trial_id))
+    assert ax.get_xlim() == pytest.approx((0, 103))
+
+
+def test_incumbent():
+    reports = pd.DataFrame(
+        [(0, 10.0, NAN), (0, 20.0, 0.8), (1, 30.0, 0.9), (0, 40.0, 0.5), (1, 50.0, 0.5)],
+        columns=["trial_id", "time", "validation_error"],
+    )
+    (ax,) = plots.incumbent(run_of(reports=reports)).axes
+    steps, dots = ax.lines
+    assert points(steps) == [(20, 0.8), (30, 0.8), (40, 0.5), (50, 0.5), (100, 0.5)]
+    assert steps.get_drawstyle() == "steps-post" and points(dots) == [(20, 0.8), (40, 0.5)]
+    assert dots.get_linestyle() == "None" and dots.get_marker() == "o"
+    assert ax.get_xlim() == (0, 100) and ax.get_ylabel() == "best validation error"
+
+
+BAND = pd.DataFrame(
+    {"time": [1.0, 10.0, 100.0], "low": [0.5, 0.3, 0.2], "median": [0.6, 0.4, 0.25], "high": [NAN, 0.5, 0.3]}
+)
+
+
+def test_trajectories():
+    later = BAND.assign(time=BAND.time * 2, low=BAND.low + 0.1)
+    (ax,) = plots.trajectories({"1": BAND, "4": later}, target=0.3).axes
+    one, four, target = ax.lines
+    assert points(one) == [(1, 0.6), (10, 0.4), (100, 0.25)] and points(four)[0] == (2, 0.6)
+    assert {line.get_drawstyle() for line in (one, four)} == {"steps-post"}
+    assert dashed(ax) == [target] and set(target.get_ydata()) == {0.3}
+    assert ax.get_xscale() == "log" and ax.get_ylim() == pytest.approx((0.2 - 0.03, 0.6))
+    assert labels(ax.get_legend()) == ["1", "4"] and ax.get_legend().get_title().get_text() == "workers"
+    assert not same_color(one.get_color(), four.get_color())
+    assert {0.2, 0.3} <= set(band_at(ax.collections[0], 100)) and same_color(
+        ax.collections[0].get_facecolor()[0], one.get_color()
+    )
+
+
+def test_comparison():
+    real = {"local": [pd.DataFrame({"time": [3.0, 50.0], "validation_error": [0.7, 0.35]})]}
+    (ax,) = plots.comparison({"random": BAND, "local": BAND.assign(median=BAND["median"] - 0.05)}, real).axes
+    random, local, steps = ax.lines
+    assert points(random) == [(1, 0.6), (10, 0.4), (100, 0.25)] and points(steps) == [(3, 0.7), (50, 0.35)]
+    assert steps.get_drawstyle() == "steps-post" and steps.get_linewidth() < local.get_linewidth()
+    assert same_color(steps.get_color(), local.get_color()) and not same_color(local.get_color(), random.get_color())
+    assert (random.get_linestyle(), local.get_linestyle()) == ("-", "--"), "methods differ in more than colour"
+    assert band_at(ax.collections[0], 10) == [0.3, 0.5] and labels(ax.get_legend()) == ["random", "local"]
+    low, high = ax.get_ylim()
+    assert low < 0.2 and 0.45 < high < 0.6 and ax.get_xlim() == (0, 100)
+
+
+def test_methods_that_never_improve_still_have_a_height():
+    flat = BAND.assign(low=0.4, median=0.4, high=0.4)
+    (ax,) = plots.comparison({"random": flat}).axes
+    assert ax.get_ylim() == pytest.approx((0.39, 0.41))
+
+
+def test_speed_up():
+    table = pd.DataFrame(
+        {"seconds": [80.0, 50.0, 20.0], "speed-up": [1, 1.6, 4], "low": [1, 1.25, 3.2], "high": [1, 2, 5]},
+        index=[1, 2, 4],
+    )
+    (ax,) = plots.speed_up({"replayed": table, "other": table.assign(seconds=table.seconds * 2)}).axes
+    replayed, ideal, other = ax.lines
+    assert points(replayed) == [(1, 80), (2, 50), (4, 20)] and points(other) == [(1, 160), (2, 100), (4, 40)]
+    assert points(ideal) == [(1, 80), (2, 40), (4, 20)] and ideal.get_linestyle() == ":"
+    assert labels(ax.get_legend()) == ["replayed", "ideal", "other"]
+    assert band_at(ax.collections[0], 4) == [16, 25] and band_at(ax.collections[1], 2) == [80, 128]
+    assert_log_axis_of(ax, [1, 2, 4])
+    assert ax.get_yscale() == "log"
+
+
+def assert_log_axis_of(ax, workers):
+    assert ax.get_xscale() == "log" and ax.xaxis.get_transform().base == 2
+    assert list(ax.get_xticks()) == workers
+    assert [text.get_text() for text in ax.get_xticklabels()] == list(map(str, workers))
+
+
+def test_slowed_by_waiting():
+    ratios = pd.DataFrame({"cnn": [1.0, 1.3], "cnn low": [1.0, 1.2], "cnn high": [1.0, 1.5], "lenet": [1.0, 1.1]})
+    ratios.index = [1, 2]
+    (ax,) = plots.slowed_by_waiting(ratios, pd.Series([1.25], index=[2])).axes
+    cnn, lenet, measured = ax.lines
+    assert points(cnn) == [(1, 1), (2, 1.3)] and points(lenet) == [(1, 1), (2, 1.1)] and points(measured) == [(2, 1.25)]
+    assert measured.get_marker() == "D" and measured.get_linestyle() == "None" and dashed(ax) == [lenet]
+    assert labels(ax.get_legend()) == ["cnn", "lenet", "measured"]
+    (band,) = ax.collections
+    assert band_at(band, 2) == [1.2, 1.5] and same_color(band.get_facecolor()[0], cnn.get_color())
+    assert_log_axis_of(ax, [1, 2])
+    assert len(plots.slowed_by_waiting(ratios).axes[0].lines) == 2, "measured values are optional"
+
+
+# --- bars ------------------------------------------------------------------------------------------------------------
+
+
+def test_seconds_per_epoch():
+    (ax,) = plots.seconds_per_epoch(pd.Series([8.04, 2.0], index=[64, 256])).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["64", "256"]
+    assert bars(ax) == [(0, 0, 8.04), (0, 1, 2)]
+    assert [text.get_text() for text in ax.texts] == ["8.0 s", "2.0 s"] and ax.get_xlim()[1] > 8.04
+
+
+@pytest.mark.parametrize("limit", [9000.0, 3000.0])
+def test_images_per_second(limit):
+    (ax,) = plots.images_per_second(pd.Series([1500.0, 6000.0], index=["D2L", "in memory"]), limit).axes
+    assert bars(ax) == [(0, 0, 1500), (0, 1, 6000)]
+    assert [text.get_text() for text in ax.texts] == ["1,500", "6,000", f"limit {limit:,.0f}"]
+    (line,) = dashed(ax)
+    assert set(line.get_xdata()) == {limit} and ax.get_xlim()[1] > max(6000, limit)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first step is on top"
+
+
+def test_compared():
+    measured = pd.DataFrame(
+        [("Ray", 30.0), ("Forkserver", 10.0), ("Ray", 50.0), ("Forkserver", 20.0), ("Ray", 35.0), ("Forkserver", 12.0)],
+        columns=["system", "rate"],
+    )
+    (ax,) = plots.compared(measured, "rate", "reports per second", ours="Fork").axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["Ray", "Forkserver"], "in the order given"
+    assert bars(ax) == [(0, 0, 35), (0, 1, 12)], "medians"
+    assert [same_color(bar.get_facecolor(), plots.INK) for bar in ax.patches] == [False, True]
+    (ranges,) = ax.collections
+    assert np.array(ranges.get_segments()).tolist() == [[[30, 0], [50, 0]], [[10, 1], [20, 1]]]
+    assert ax.get_xlim() == pytest.approx((0, 52.5)) and ax.get_xlabel() == "reports per second"
+
+
+def test_scaling():
+    measured = pd.DataFrame({"workers": [1, 1, 8, 64], "reports_per_second": [9.0, 10.0, 75.0, 300.0]})
+    (ax,) = plots.scaling(measured, ideal=10.0).axes
+    ideal, received = ax.lines
+    assert dashed(ax) == [ideal] and points(ideal) == [(1, 10), (8, 80), (64, 640)]
+    assert points(received) == [(1, 9), (1, 10), (8, 75), (64, 300)] and received.get_linestyle() == "None"
+    assert_log_axis_of(ax, [1, 8, 64])
+    assert ax.get_yscale() == "log"
+
+
+def test_seconds_of_a_trial():
+    splits = pd.DataFrame({"Ray": [1.0, 2.0, 3.0], "Fork": [0.5, 0.0, 4.0]}, index=["start", "data", "training"])
+    figure = plots.seconds_of_a_trial(splits)
+    (ax,) = figure.axes
+    assert bars(ax) == [(0, 0, 1), (0, 1, 0.5), (1, 0, 2), (0.5, 1, 0), (3, 0, 3), (0.5, 1, 4)]
+    colors = [to_hex(bar.get_facecolor()) for bar in ax.patches]
+    assert colors[::2] == colors[1::2] == [to_hex(plots.trial_color(number)) for number in range(3)]
+    assert labels(figure.legends[0]) == ["start", "data", "training"] and ax.yaxis_inverted()
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["Ray", "Fork"]
+
+
+def test_every_public_function_is_called_here():
+    public = {name for name, value in vars(plots).items() if getattr(value, "__module__", "") == plots.__name__}
+    text = Path(__file__).read_text()
+    assert not [name for name in public if not name.startswith("_") and f"plots.{name}(" not in text]
