@@ -41,6 +41,7 @@ from async_hpo.forkserver_backend import ALLOCATOR, MAX_WAIT, Log, check_argumen
 #: Seconds that a stopped trial has until its next report. Then it is interrupted, which ends Python code and leaves its
 #: process warm; a second later the process is killed.
 GRACE = 5.0
+_SECONDS_TO_END = 1.0  # for a trial that has been interrupted
 #: Seconds after which what a trial printed, without a report, is on its way to the driver.
 PRINT_INTERVAL = 0.2
 _SECONDS_TO_CONNECT = 5.0
@@ -218,10 +219,12 @@ class RayBackend(TrialBackend):
         while self._running():
             self.fetch_status_results([])
 
-    def _pause_trial(self, trial_id: int, result: dict | None = None) -> None:
-        raise NotImplementedError(_NO_CHECKPOINTS.format("pause"))
+    def pause_trial(self, trial_id: int, result: dict | None = None) -> None:
+        raise NotImplementedError(
+            _NO_CHECKPOINTS.format("pause")
+        )  # `_pause_trial` comes too late: the status has changed
 
-    def _resume_trial(self, trial_id: int) -> None:
+    def resume_trial(self, trial_id: int, new_config: dict | None = None) -> TrialResult:
         raise NotImplementedError(_NO_CHECKPOINTS.format("resume"))
 
     def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
@@ -309,7 +312,7 @@ class _Trial:
     def stop_if_late(self) -> None:
         if time.monotonic() > self.stop_by:
             ray.cancel(self.ref, force=self._interrupted)
-            self._interrupted, self.stop_by = True, time.monotonic() + 1
+            self._interrupted, self.stop_by = True, time.monotonic() + _SECONDS_TO_END
 
     def finish(self, status: str, reason: str) -> None:
         self.ref = None

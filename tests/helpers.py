@@ -1,9 +1,13 @@
 """What tests with real processes share."""
 
+import itertools
+import os
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+import uuid
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 from jupyter_client.manager import KernelManager
@@ -11,8 +15,12 @@ from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import uniform
 from syne_tune.experiments import load_experiment
 from syne_tune.optimizer.baselines import RandomSearch
+from syne_tune.tuner_callback import TunerCallback
 
 from async_hpo import runs
+
+#: Seconds after which a wait is given up: many times what a slow machine with other things to do needs.
+LONG = 240
 
 SPACE = {"x": uniform(0, 1)}
 
@@ -26,13 +34,60 @@ def report_epochs(x, n_epochs=3, pause=0.05):
         report(epoch=epoch, error=x / epoch)
 
 
-def run_tuner(backend, seconds=60, max_trials=None, scheduler=None, name="test", n_workers=2, callbacks=(), **options):
-    """Run a tuner until it has finished `max_trials` trials or `seconds` have passed."""
+def report_until(x, file):
+    """Three reports, and then one after the other until this file exists: a test says when its trials end."""
+    from syne_tune import Reporter
+
+    report = Reporter()
+    for epoch in itertools.count(1):
+        report(epoch=epoch, error=x, pid=os.getpid())
+        if epoch >= 3 and Path(file).exists():
+            return
+        time.sleep(0.05)
+
+
+def meet(folder, n):
+    """Called in a trial: wait until `n` trials have called it, which therefore run at the same time."""
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    (folder / uuid.uuid4().hex).touch()
+    while len(os.listdir(folder)) < n:
+        time.sleep(0.02)
+
+
+class Heard(TunerCallback):
+    """Tells a trial when the scheduler has decided what follows from its report; see `report_and_wait`."""
+
+    def __init__(self, folder):
+        self.folder, self._new = Path(folder), []
+        self.folder.mkdir()
+
+    def on_trial_result(self, trial, status, result, decision):
+        self._new.append(result["token"])
+
+    def on_loop_end(self):  # stopped and paused trials have been told by now
+        while self._new:
+            (self.folder / self._new.pop()).touch()
+
+
+def report_and_wait(report, folder, **values):
+    """So that a trial doesn't outrun a slow driver."""
+    token = uuid.uuid4().hex
+    report(token=token, **values)
+    while not Path(folder, token).exists():
+        time.sleep(0.01)
+
+
+def run_tuner(
+    backend, seconds=LONG, max_trials=None, stop=None, scheduler=None, name="test", n_workers=2, callbacks=(), **options
+):
+    """Run a tuner until it has finished more than `max_trials` trials, or `stop` says so; or for `seconds`."""
+    criterion = StoppingCriterion(max_wallclock_time=seconds, max_num_trials_finished=max_trials)
     backend.warm_up()
     tuner = Tuner(
         trial_backend=backend,
         scheduler=scheduler or RandomSearch(backend.config_space, metrics=["error"]),
-        stop_criterion=StoppingCriterion(max_wallclock_time=seconds, max_num_trials_finished=max_trials),
+        stop_criterion=lambda status: criterion(status) or (stop is not None and stop(status)),
         n_workers=n_workers,
         sleep_time=0,
         tuner_name=name,
@@ -51,6 +106,10 @@ def assert_nothing_lost_or_doubled(run):
         assert list(reports.epoch) == list(range(1, len(reports) + 1))
 
 
+def wait_until_ended(pids):
+    wait_for(lambda: not alive(pids), LONG, "the end of all processes")
+
+
 def assert_failed_alone(run, trial_id):
     """Of the run's trials this one failed, after three reports or more, and no other did."""
     assert_nothing_lost_or_doubled(run)
@@ -60,8 +119,8 @@ def assert_failed_alone(run, trial_id):
 
 
 PROGRAM = """
-import signal, sys, time
-from syne_tune import StoppingCriterion, Tuner
+import pathlib, signal, sys
+from syne_tune import Tuner
 from syne_tune.config_space import uniform
 from syne_tune.optimizer.baselines import RandomSearch
 from async_hpo import BACKEND, runs
@@ -72,7 +131,7 @@ def objective(x):  # defined in the main script, which is not run again in a tri
     import os, pathlib, time
     from syne_tune import Reporter
     report = Reporter()
-    for epoch in range(1, 1000):
+    for epoch in range(1, 100_000):
         report(epoch=epoch, error=x, pid=os.getpid())
         pathlib.Path("FOLDER/heartbeat").touch()
         time.sleep(0.1)
@@ -82,7 +141,7 @@ backend = BACKEND(objective, space, preload=[], **OPTIONS)
 backend.warm_up()
 tuner = Tuner(
     trial_backend=backend, scheduler=RandomSearch(space, metrics=["error"]),
-    stop_criterion=StoppingCriterion(max_wallclock_time=float(sys.argv[2])), n_workers=2, sleep_time=0,
+    stop_criterion=lambda status: pathlib.Path("FOLDER/stop").exists(), n_workers=N_WORKERS, sleep_time=0,
     tuner_name=sys.argv[1], suffix_tuner_name=False, max_failures=1000,
     callbacks=[runs.TrialGuard(), runs.SafeResults()], output_logger=runs.QuietLogger(),
 )
@@ -91,17 +150,16 @@ tuner.run()
 """
 
 
-def program(backend, folder, **options):
-    """A script that tunes, two workers, with the back-end of this name: its arguments are a name and seconds."""
-    return PROGRAM.replace("BACKEND", backend).replace("OPTIONS", repr(options)).replace("FOLDER", str(folder))
+def program(backend, folder, n_workers=2, **options):
+    """A script that tunes with the back-end of this name until there is a file `stop`. Its argument is its name."""
+    text = PROGRAM.replace("BACKEND", backend).replace("OPTIONS", repr(options)).replace("FOLDER", str(folder))
+    return text.replace("N_WORKERS", str(n_workers))
 
 
-def start_program(folder, name, seconds, text):
+def start_program(folder, name, text):
     script = folder.parent / f"{name}.py"
     script.write_text(text)
-    return subprocess.Popen(
-        [sys.executable, script, name, str(seconds)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, script, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def results_of(folder, name):
@@ -111,17 +169,17 @@ def results_of(folder, name):
         return None
 
 
-def wait_for_results(folder, name):
+def wait_for_results(folder, name, n_trials=2):
     def enough():
         results = results_of(folder, name)
-        return results is not None and len(results) >= 10 and results.trial_id.nunique() == 2
+        return results is not None and len(results) >= 10 and results.trial_id.nunique() == n_trials
 
-    wait_for(enough, 60, "results")
+    wait_for(enough, LONG, "results")
     return results_of(folder, name)
 
 
 def wait_for(condition, seconds, what):
-    """Call `condition` until it returns something true, and return that."""
+    """Call `condition` until it returns something true, and return that; `seconds` later the test fails."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
@@ -142,6 +200,37 @@ def alive(pids):
 
 
 @contextmanager
+def patience():
+    """Let Ray wait for a node that starts slowly: it gives up after 30 s, which no option changes."""
+    from ray._private import services
+
+    get_node = services.get_node
+
+    def get_node_at_last(*arguments):
+        def node():
+            with suppress(RuntimeError):  # it has not started yet
+                return get_node(*arguments)
+
+        return wait_for(node, LONG, "a node")
+
+    services.get_node = get_node_at_last
+    try:
+        yield
+    finally:
+        services.get_node = get_node
+
+
+@contextmanager
+def two_cpus():
+    """What Ray finds on this machine, whatever it has."""
+    os.environ["RAY_OVERRIDE_RESOURCES"] = '{"CPU": 2}'
+    try:
+        yield
+    finally:
+        del os.environ["RAY_OVERRIDE_RESOURCES"]
+
+
+@contextmanager
 def kernel():
     """A notebook's kernel: its manager, a client, and its process."""
     manager = KernelManager(kernel_name="python3")
@@ -149,7 +238,7 @@ def kernel():
     client = manager.blocking_client()
     try:
         client.start_channels()
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=LONG)
         yield manager, client, psutil.Process(manager.provisioner.pid)
     finally:
         client.stop_channels()
@@ -158,5 +247,6 @@ def kernel():
 
 def assert_interrupted(client, request):
     """The cell that was sent by `request` ends because of the interrupt."""
-    reply = client.get_shell_msg(timeout=30)
-    assert reply["parent_header"]["msg_id"] == request and reply["content"]["ename"] == "KeyboardInterrupt"
+    reply = client.get_shell_msg(timeout=LONG)
+    assert reply["parent_header"]["msg_id"] == request
+    assert reply["content"].get("ename") == "KeyboardInterrupt", "\n".join(reply["content"].get("traceback", []))

@@ -13,38 +13,45 @@ import pandas as pd
 import psutil
 import pytest
 from helpers import (
+    LONG,
     SPACE,
+    Heard,
     alive,
     assert_interrupted,
     assert_nothing_lost_or_doubled,
     kernel,
+    patience,
     program,
+    report_and_wait,
     report_epochs,
     results_of,
     run_tuner,
     start_program,
+    two_cpus,
     wait_for,
     wait_for_results,
+    wait_until_ended,
 )
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import choice, randint, uniform
 from syne_tune.experiments import load_experiment
-from syne_tune.optimizer.baselines import ASHA
+from syne_tune.optimizer.baselines import ASHA, RandomSearch
 from syne_tune.tuner_callback import TunerCallback
 
 import async_hpo
-from async_hpo import data, runs
+from async_hpo import forkserver_backend, ray_backend, runs
 
-pytestmark = pytest.mark.usefixtures("folder")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
 
 
-@pytest.fixture(params=["ForkserverBackend", "RayBackend"], scope="module")
+@pytest.fixture(params=["ForkserverBackend", pytest.param("RayBackend", marks=pytest.mark.cluster)], scope="module")
 def name_of_backend(request):
-    yield request.param
-    if request.param == "RayBackend":
-        import ray
-
-        ray.shutdown()
+    if request.param == "ForkserverBackend":
+        yield request.param
+        return
+    with two_cpus(), patience():
+        yield request.param  # the first back-end starts Ray, the others find it
+        ray_backend.ray.shutdown()
 
 
 @pytest.fixture
@@ -56,8 +63,11 @@ def backend_for(name_of_backend):
     return make
 
 
-def test_a_run_is_quick_and_whole(backend_for):
-    run_tuner(backend_for(lambda x: report_epochs(x)), max_trials=10)
+def test_a_run_is_whole_and_without_warnings(backend_for, monkeypatch):
+    monkeypatch.setattr(forkserver_backend.joblib, "cpu_count", lambda: 2)  # with fewer it does warn
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_tuner(backend_for(lambda x: report_epochs(x)), max_trials=10)
     run = runs.load_run("test")
     assert_nothing_lost_or_doubled(run)
     finished = run.trials[run.trials.status == "Completed"]
@@ -85,9 +95,10 @@ def test_an_objective_that_raises(backend_for, capsys):
 
 
 def test_an_objective_that_returns_without_a_report(backend_for, capsys, folder):
-    run_tuner(backend_for(lambda x: None), seconds=2)
+    run_tuner(backend_for(lambda x: None), max_trials=2)
     assert "ended without a report" in capsys.readouterr().out
-    assert set(pd.read_csv(next(folder.glob("*/trials.csv"))).status) <= {"Failed", "Stopped"}
+    status = pd.read_csv(next(folder.glob("*/trials.csv"))).status
+    assert (status == "Failed").sum() >= 3 and set(status) <= {"Failed", "Stopped"}
 
 
 def test_a_trial_that_exits_or_runs_out_of_memory(backend_for):
@@ -97,11 +108,13 @@ def test_a_trial_that_exits_or_runs_out_of_memory(backend_for):
             sys.exit(3)
         bytearray(2**50)
 
-    tuner = run_tuner(backend_for(objective), max_trials=6)
+    first = [{"x": 0.25}, {"x": 0.75}]
+    scheduler = RandomSearch(SPACE, metrics=["error"], points_to_evaluate=first)
+    backend = run_tuner(backend_for(objective), max_trials=3, scheduler=scheduler).trial_backend
     run = runs.load_run("test")
-    assert set(run.trials.status) <= {"Failed", "Stopped"}
-    last = ["".join(tuner.trial_backend.stderr(i)) for i in run.trials.trial_id[run.trials.status == "Failed"]]
-    assert any("MemoryError" in text for text in last)
+    assert (run.trials.status == "Failed").sum() >= 4 and set(run.trials.status) <= {"Failed", "Stopped"}
+    assert (run.reports.trial_id.value_counts()[[0, 1]] == 1).all()
+    assert "MemoryError" not in "".join(backend.stderr(0)) and "MemoryError" in backend.stderr(1)[-1]
 
 
 def test_100_000_lines_and_10_000_reports(backend_for):
@@ -114,7 +127,7 @@ def test_100_000_lines_and_10_000_reports(backend_for):
         for epoch in range(1, 10_001):
             report(epoch=epoch, error=x)
 
-    tuner = run_tuner(backend_for(objective), seconds=120, max_trials=2)
+    tuner = run_tuner(backend_for(objective), max_trials=1)
     run = runs.load_run("test")
     assert_nothing_lost_or_doubled(run)
     assert (run.reports.trial_id.value_counts()[[0, 1]] == 10_000).all()
@@ -131,12 +144,14 @@ def test_a_child_left_behind_ends_with_its_trial(backend_for, folder):
 
     pids = folder.parent / "pids"
     run_tuner(backend_for(objective, SPACE | {"pids": str(pids)}), max_trials=3)
-    wait_for(lambda: not alive([int(line) for line in pids.read_text().split()]), 10, "the end of all processes")
+    started = [int(line) for line in pids.read_text().split()]
+    assert len(started) >= 4
+    wait_until_ended(started)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_trials_end_with_the_driver(name_of_backend, folder, how):
-    process = start_program(folder, "program", 300, program(name_of_backend, folder))
+    process = start_program(folder, "program", program(name_of_backend, folder))
     results = wait_for_results(folder, "program")
     children = psutil.Process(process.pid).children(recursive=True)
     if how == signal.SIGKILL:  # Ray's own agents look for their dead node for another minute
@@ -145,8 +160,8 @@ def test_trials_end_with_the_driver(name_of_backend, folder, how):
     trials = [int(pid) for pid in results.pid.unique()]
     assert len(alive(trials)) == 2
     process.send_signal(how)
-    _, err = process.communicate(timeout=20)
-    wait_for(lambda: not alive(trials + children), 10, "the end of all processes")
+    _, err = process.communicate(timeout=LONG)
+    wait_until_ended(trials + children)
     assert len(results_of(folder, "program")) >= len(results)
     assert "EOFError" not in err and "BrokenPipe" not in err
     if how == signal.SIGINT:
@@ -156,14 +171,14 @@ def test_trials_end_with_the_driver(name_of_backend, folder, how):
 def test_interrupting_a_notebook(name_of_backend, folder):
     with kernel() as (manager, client, process):
         text = program(name_of_backend, folder)
-        request = client.execute(f"import sys; sys.argv = ['', 'program', '300']\n{text}")
+        request = client.execute(f"import sys; sys.argv = ['', 'program']\n{text}")
         results = wait_for_results(folder, "program")
         manager.interrupt_kernel()
         assert_interrupted(client, request)
-        wait_for(lambda: time.time() - (folder / "heartbeat").stat().st_mtime > 1, 10, "the end of the trials")
+        wait_for(lambda: time.time() - (folder / "heartbeat").stat().st_mtime > 1, LONG, "the end of the trials")
         assert len(results_of(folder, "program")) >= len(results)
         started = [child.pid for child in process.children(recursive=True)]  # warm processes wait for the next run
-    wait_for(lambda: not alive(started), 10, "the end of all processes, with the kernel's")
+    wait_until_ended(started)  # with the kernel
 
 
 def test_images_are_shared_and_not_copied(backend_for):
@@ -181,7 +196,6 @@ def test_images_are_shared_and_not_copied(backend_for):
     reports = runs.load_run("test").reports
     assert (reports.images == 70_000).all()
     assert (reports.own < 20).all(), "MB; the images have 220"
-    assert data.load  # the driver's own copy is another one
 
 
 class Seen(TunerCallback):
@@ -223,10 +237,18 @@ def test_synchronous_scheduling_waits_for_the_batch(backend_for):
         assert batch.start.min() >= before.end.max()
 
 
-def test_asha_stops_trials(backend_for):
-    space = SPACE | {"n_epochs": 9, "pause": 0.03}
+def test_asha_stops_trials(backend_for, folder, monkeypatch):
+    def objective(x, heard):
+        from syne_tune import Reporter
+
+        report = Reporter()
+        for epoch in range(1, 10):
+            report_and_wait(report, heard, epoch=epoch, error=x / epoch)
+
+    monkeypatch.setattr(ray_backend, "GRACE", 1)  # at the end of the run trials wait to be heard
+    space = SPACE | {"heard": str(folder.parent / "heard")}
     scheduler = ASHA(space, metric="error", time_attr="epoch", max_t=9, grace_period=1, reduction_factor=3)
-    run_tuner(backend_for(report_epochs, space), max_trials=20, scheduler=scheduler)
+    run_tuner(backend_for(objective, space), max_trials=20, scheduler=scheduler, callbacks=[Heard(space["heard"])])
     run = runs.load_run("test")
     assert_nothing_lost_or_doubled(run)
     epochs = run.reports.groupby("trial_id").epoch.max()
@@ -238,7 +260,7 @@ def test_save_and_load(backend_for):
     tuner = run_tuner(backend_for(report_epochs), max_trials=4)
     loaded = Tuner.load(str(tuner.tuner_path))
     assert loaded.tuning_status.num_trials_finished >= 4
-    loaded.stop_criterion = StoppingCriterion(max_num_trials_finished=8, max_wallclock_time=30)
+    loaded.stop_criterion = StoppingCriterion(max_num_trials_finished=8, max_wallclock_time=LONG)
     loaded.run()
     assert loaded.tuning_status.num_trials_completed >= 7
 
@@ -277,7 +299,7 @@ def test_arguments_and_configuration_space_must_match(backend_for):
     ("text", "message"),
     [(None, "No module named 'NAME'"), ("raise ValueError('not today')", "ValueError: not today")],
 )
-def test_a_preload_that_fails_is_told_at_once_and_can_be_mended(backend_for, tmp_path, monkeypatch, text, message):
+def test_a_preload_that_fails_is_told_and_can_be_mended(backend_for, tmp_path, monkeypatch, text, message):
     monkeypatch.syspath_prepend(tmp_path)
     name = f"broken_module_{len(message)}"  # its server stays
     message = message.replace("NAME", name)
@@ -285,10 +307,8 @@ def test_a_preload_that_fails_is_told_at_once_and_can_be_mended(backend_for, tmp
     if text:
         module.write_text(text)
     backend = backend_for(report_epochs, preload=[name, __name__])
-    start = time.monotonic()
     with pytest.raises(RuntimeError, match=f"No trial of report_epochs can start.*: .*{message}"):
         backend.warm_up()
-    assert time.monotonic() - start < 10
     with pytest.raises(RuntimeError, match=message):
         backend.start_trial({"x": 0.5})
     module.write_text("")
@@ -304,15 +324,26 @@ def test_many_trials_leave_no_open_files(backend_for):
     backend = backend_for(objective)
     backend.warm_up()
     before = psutil.Process().num_fds()
-    run_tuner(backend, max_trials=100)
+    run_tuner(backend, max_trials=60)
     assert psutil.Process().num_fds() < before + 20
 
 
+# --- claims about speed ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.idle
+def test_a_preload_that_fails_is_told_at_once(backend_for):
+    backend = backend_for(report_epochs, preload=["missing_module", __name__])
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="No module named 'missing_module'"):
+        backend.warm_up()
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.idle
 def test_a_warm_trial_starts_at_once(backend_for):
     """The gap from a trial's end to the next one's first report."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        run_tuner(backend_for(report_epochs, SPACE | {"n_epochs": 2, "pause": 0.2}), seconds=8)
+    run_tuner(backend_for(report_epochs, SPACE | {"n_epochs": 2, "pause": 0.2}), max_trials=30)
     run = runs.load_run("test")
     first = run.reports.groupby("trial_id").time.min() - 0.2  # the pause before it
     gaps = []

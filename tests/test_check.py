@@ -1,12 +1,16 @@
 """The checks accept every right answer, however it is written, and name the fault of a wrong one."""
 
+import json
 import random
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from syne_tune.backend.trial_status import Status, Trial
 from syne_tune.config_space import choice, logfinrange, loguniform, quniform, randint, uniform
 from syne_tune.optimizer.schedulers.searchers.random_searcher import RandomSearcher
 from syne_tune.optimizer.schedulers.searchers.single_objective_searcher import SingleObjectiveBaseSearcher
@@ -159,6 +163,7 @@ def unseeded_trainer(max_epochs, batch_size, **hyperparameters):
         report(epoch=epoch, validation_error=trainer.validation_error().item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f", [hpo_objective_dropoutmlp_synetune, plain_pytorch, unseeded_trainer])
 def test_right_objectives_pass(capsys, f):
     assert_passed(capsys, check.objective(f, SPACE))
@@ -210,38 +215,170 @@ FAULTS = {
         written(inside="0 and ", end="[report(epoch=k + 1, validation_error=e) for k, e in enumerate(kept)]"),
         ["seen", "564, 564, 564 training steps before the reports"],
     ),
-    "accuracy": (written(value="accuracy"), ["seen", "is it the accuracy?"]),
-    "percent": (written(value="100 - 100 * accuracy"), ["expected", "numbers between 0 and 1"]),
     "uses a global": (written(classes="OUTSIDE"), ["seen", "the global name 'OUTSIDE'"]),
-    "ignores batch_size": (written(start="batch_size = 64"), ["seen", "batch_size is ignored"]),
-    "ignores dropout_2": (written(start="dropout_2 = 0.5"), ["seen", "dropout_2 is ignored"]),
-    "ignores max_epochs": (written(last="3"), ["seen", "epochs [1, 2, 3]"]),
-    "one epoch too few": (written(last="max_epochs - 1"), ["seen", "epoch = 1, 2: one epoch too few"]),
     "no report": (written(inside="0 and "), ["seen", "no report"]),
     "raises": (written(start="raise OSError('no disk')"), ["seen", "OSError: no disk"]),
 }
 
 
+@pytest.mark.slow
 def test_the_objective_that_the_faults_are_put_into_is_right(capsys):
     assert_passed(capsys, check.objective(written(), SPACE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faulty_objectives_are_refused(capsys, fault):
     f, words = FAULTS[fault]
     assert_named(capsys, check.objective(f, SPACE), *words)
 
 
+@pytest.mark.slow
+def test_all_that_an_objective_ignores_is_named(capsys):
+    f = written(start="batch_size, dropout_2 = 64, 0.5", last="3")
+    assert check.objective(f, SPACE) is False
+    out = capsys.readouterr().out
+    for seen in ("batch_size is ignored", "dropout_2 is ignored", "epochs [1, 2, 3]"):
+        assert any("seen" in line and seen in line for line in out.splitlines()), out
+    assert "✗ it uses lr" not in out and "✓ it uses lr" in out
+
+
+@pytest.mark.slow
 def test_an_objective_that_does_not_end_is_stopped(capsys, monkeypatch):
     monkeypatch.setattr(check, "_SECONDS", 1)
     f = written(start="import time; time.sleep(600)")
     assert_named(capsys, check.objective(f, SPACE), "seen", "it was still running")
 
 
+@pytest.mark.slow
 def test_a_slow_objective_is_checked_as_far_as_time_allows(capsys, monkeypatch):
-    monkeypatch.setattr(check, "_SECONDS", 6)
-    assert check.objective(written(start="import time; time.sleep(3)"), SPACE) is True
-    assert "not checked, because 6 s were over" in capsys.readouterr().out
+    """By a clock that stands still, but for 100 s with every trial that ends."""
+    ended = []
+
+    class Ended(check._Ended):
+        def __init__(self, *args):
+            super().__init__(*args)
+            ended.append(self)
+
+    monkeypatch.setattr(check, "_Ended", Ended)
+    monkeypatch.setattr(check, "time", SimpleNamespace(monotonic=lambda: 100.0 * len(ended), sleep=time.sleep))
+    monkeypatch.setattr(check, "_SECONDS", 250)
+    assert check.objective(written(), SPACE) is True
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if "not checked, because 250 s were over" in line]
+    late = note.split(": ")[1].split(", ")
+    assert late and len(late) + len(ended) == 1 + len({"max_epochs", "again", *check._CHANGED})
+
+
+def ended(errors=(0.5, 0.4, 0.3), epochs=(1, 2, 3), steps=(10, 20, 30), stderr=None):
+    """A trial as it is seen after its end, made by hand. `stderr`: it failed with these lines."""
+    metrics = [{"epoch": k, "validation_error": e, "st_x": 0} for k, e in zip(epochs, errors, strict=True)]
+    stdout = [] if steps is None else ["something else\n", f"{check._TAG}{json.dumps([*steps])}\n"]
+    status = Status.completed if stderr is None else Status.failed
+    return check._Ended(stdout, stderr or [], Trial(0, {}, None).add_results(metrics, status, None))
+
+
+def judged(look, *args):
+    report = check._Report("1.1")
+    look(report, *args)
+    return report.verdict()
+
+
+@pytest.mark.parametrize("errors", [(0.5, 0.4, 0.3), (0.49, 0.49, 0.49), (0.2, 0.3, 0.4), (1.0, 0.6, 0)])
+@pytest.mark.parametrize("steps", [(10, 20, 30), (0, 0, 0), None], ids=str)
+def test_right_reports_pass_with_or_without_a_torch_optimizer(capsys, errors, steps):
+    assert_passed(capsys, judged(check._reports_every_epoch, ended(errors, steps=steps), 3))
+
+
+@pytest.mark.parametrize(
+    "trial, words",
+    [
+        (ended((), ()), ["seen", "no report"]),
+        (ended([0.5], [3]), ["seen", "1 report, with epoch = 3: only at the end"]),
+        (ended([0.5] * 2, [1, 2]), ["seen", "2 reports, with epoch = 1, 2: one epoch too few"]),
+        (ended(epochs=(0, 1, 2)), ["seen", "3 reports, with epoch = 0, 1, 2"]),
+        (ended(steps=(30, 30, 30)), ["seen", "30, 30, 30 training steps before the reports"]),
+        (ended(steps=(0, 10, 20)), ["seen", "0, 10, 20 training steps"]),
+        (ended((0.5, 0.7, 0.8)), ["seen", "0.500, 0.700, 0.800, rising: is it the accuracy?"]),
+        (ended((0.9, 0.9, 0.8)), ["seen", "it does not learn"]),
+        (ended((0.6, 0.5, 0.5)), ["✗ validation_error is an error"]),
+        (ended((50.0, 40.0, 30.0)), ["expected", "numbers between 0 and 1"]),
+        (ended((-0.1, 0.4, 0.3)), ["expected", "numbers between 0 and 1"]),
+        (ended(("a", 0.4, 0.3)), ["seen", "'a', 0.400, 0.300"]),
+    ],
+)
+def test_wrong_reports_are_named(capsys, trial, words):
+    assert_named(capsys, judged(check._reports_every_epoch, trial, 3), *words)
+
+
+def test_a_report_without_its_metric_is_named(capsys):
+    trial = ended()
+    del trial.reports[1]["validation_error"]
+    trial.reports[1]["loss"] = 1.0
+    assert_named(capsys, judged(check._reports_every_epoch, trial, 3), "seen", "epoch, loss, validation_error")
+
+
+@pytest.mark.parametrize(
+    "stderr, words",
+    [
+        (["Traceback\n", "NameError: name 'width' is not defined\n"], ["seen", "the global name 'width'"]),
+        (["Traceback\n", "OSError: no disk\n"], ["seen", "OSError: no disk"]),
+        ([], ["seen", "it ended without a message"]),
+    ],
+)
+def test_a_failure_is_named_by_its_last_line(capsys, stderr, words):
+    assert_named(capsys, judged(check._runs_alone, ended(stderr=stderr)), *words)
+
+
+def all_trials(**changes):
+    """A trial of each configuration: every hyperparameter changes the errors, a batch of 128 takes fewer steps."""
+    trials = {"": ended(), "again": ended()}
+    trials |= {name: ended((0.6, 0.5, 0.4)) for name in check._CHANGED}
+    return trials | {"batch_size": ended(steps=(2, 5, 8))} | changes
+
+
+def test_every_hyperparameter_that_is_used_passes(capsys):
+    assert_passed(capsys, judged(check._uses_every_hyperparameter, all_trials()))
+    few = {name: trial for name, trial in all_trials().items() if name != "lr"}
+    assert_passed(capsys, judged(check._uses_every_hyperparameter, few))  # time was over
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"lr": ended()}, ["seen", "the same one: lr is ignored"]),
+        ({"dropout_1": ended(stderr=["ValueError: no\n"])}, ["seen", "ValueError: no"]),
+        ({"batch_size": ended()}, ["seen", "1.0 times as many: batch_size is ignored"]),
+        ({"batch_size": ended(steps=(5, 10, 15))}, ["seen", "2.0 times as many"]),
+        ({"batch_size": ended(steps=None)}, ["✗ it uses batch_size"]),
+    ],
+)
+def test_a_hyperparameter_that_is_not_used_is_named(capsys, changes, words):
+    assert_named(capsys, judged(check._uses_every_hyperparameter, all_trials(**changes)), *words)
+
+
+def test_an_objective_that_cannot_be_repeated_is_not_wrong(capsys):
+    trials = all_trials(again=ended((0.5, 0.4, 0.31)), lr=ended())
+    assert judged(check._uses_every_hyperparameter, trials) is True
+    out = capsys.readouterr().out
+    assert "– the same configuration gave two learning curves: set PyTorch's seed" in out and "✓ it uses lr" not in out
+
+
+@pytest.mark.parametrize(
+    "f, space, words",
+    [
+        (print, SPACE, ["seen", "builtin_function_or_method"]),
+        (
+            lambda lr, max_epochs: None,
+            SPACE,
+            ["seen", "no num_hiddens_1, num_hiddens_2, dropout_1, dropout_2, batch_size"],
+        ),
+        (lambda momentum, **others: None, SPACE, ["seen", "no momentum"]),
+        (lambda **all_: None, [1], ["✗ the configuration space is a dictionary"]),
+        (lambda **all_: OUTSIDE, {"lr": 1}, ["seen", "no num_hiddens_1"]),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_runs(capsys, f, space, words):
+    assert_named(capsys, check.objective(f, space), *words)
 
 
 def test_what_is_defined_around_an_objective_is_named(capsys):
@@ -268,8 +405,8 @@ def runs_of(by, values, n_repetitions=3, n_parallel=None, seconds=100):
         for repetition in range(n_repetitions):
             for trial in range(12):
                 start = trial // (n_parallel or value) * 20 if by == "n_workers" else trial * 20
-                for time in (start + 5, start + 15):
-                    rows.append((value, repetition, trial, time, random.random()))
+                for seconds_ in (start + 5, start + 15):
+                    rows.append((value, repetition, trial, seconds_, random.random()))
     frame = pd.DataFrame(rows, columns=[by, "repetition", "trial", "time", "validation_error"])
     return frame[frame.time < seconds]
 
@@ -363,6 +500,7 @@ class WithAHistory(SingleObjectiveBaseSearcher):
         self.history.append((metric, config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("S", [LocalSearcher, OnTopOfRandomSearcher, WithAHistory])
 def test_right_searchers_pass(capsys, S):
     assert_passed(capsys, check.searcher(S))
@@ -450,6 +588,18 @@ class NeedsABest(LocalSearcher):
         return config
 
 
+class ForgetsTheSecond(LocalSearcher):
+    """Near the best it never draws `b` anew."""
+
+    def suggest(self):
+        config = super().suggest()
+        if self.num_suggestions > self.num_init_random and self.best_of_trial:
+            _, best = min(self.best_of_trial.values(), key=lambda pair: pair[0])
+            if [name for name in best if best[name] != config[name]] == ["b"]:
+                config["b"] = best["b"]
+        return config
+
+
 class Perturbs(LocalSearcher):
     def suggest(self):
         config = super().suggest()
@@ -460,30 +610,74 @@ class Perturbs(LocalSearcher):
         return config
 
 
+@pytest.mark.slow
+class StopsSuggesting(LocalSearcher):
+    """Only a real run is long enough to see it."""
+
+    def suggest(self):
+        if len(self.best_of_trial) == 12:
+            raise IndexError("no more")
+        return super().suggest()
+
+
+def looked_at(S, *parts):
+    """The verdict of some parts of the check: all but the real run take no time."""
+    report = check._Report("2.2")
+    np.random.seed(0)
+    random.seed(0)
+    for part in parts:
+        check._guarded(report, part, S)
+    return report.verdict()
+
+
+@pytest.mark.parametrize("S", [LocalSearcher, OnTopOfRandomSearcher, WithAHistory])
+def test_right_searchers_pass_what_comes_before_the_run(capsys, S):
+    parts = check._starts, check._stays_near_the_best, check._bears_disorder, check._bears_failures
+    assert check._can_be_made(check._Report("2.2"), S)
+    assert_passed(capsys, looked_at(S, *parts))
+
+
+DISORDER = ["✗ it is not fooled by results that arrive out of order"]
+FAULTY_SEARCHERS = [
+    (ChangesTwo, check._stays_near_the_best, ["seen", "change 2 hyperparameters"]),
+    (NeverExplores, check._stays_near_the_best, ["seen", "it never explores"]),
+    (NeverStays, check._stays_near_the_best, ["seen", "none near any earlier trial"]),
+    (SkipsTheInitialConfigurations, check._starts, ["✗ it suggests the initial configurations first"]),
+    (KeepsTheWorst, check._stays_near_the_best, ["seen", "near trial 5, whose error is 0.95, the worst"]),
+    (StartsTooSoon, check._starts, ["✗ it starts at random"]),
+    (BelievesTheLastResult, check._bears_disorder, DISORDER),
+    (CountsArrivals, check._bears_disorder, DISORDER),
+    (TakesTheLastSuggestion, check._bears_disorder, DISORDER),
+    (NeedsEveryResult, check._bears_failures, ["✗ it goes on when trials fail"]),
+    (NeedsABest, check._bears_failures, ["✗ it goes on when trials fail"]),
+    (Perturbs, check._stays_near_the_best, ["✗ it draws anew from the whole range"]),
+    (ForgetsTheSecond, check._stays_near_the_best, ["seen", "b 0 times"]),
+]
+
+
+@pytest.mark.parametrize("S, part, words", FAULTY_SEARCHERS)
+def test_faulty_searchers_are_refused(capsys, S, part, words):
+    assert_named(capsys, looked_at(S, part), *words)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "S, words",
     [
-        (ChangesTwo, ["seen", "change 2 hyperparameters"]),
-        (NeverExplores, ["seen", "it never explores"]),
-        (NeverStays, ["seen", "none near any earlier trial"]),
-        (SkipsTheInitialConfigurations, ["✗ it suggests the initial configurations first"]),
-        (KeepsTheWorst, ["seen", "near trial 5, whose error is 0.95, the worst"]),
-        (StartsTooSoon, ["✗ it starts at random"]),
-        (BelievesTheLastResult, ["✗ it is not fooled by results that arrive out of order"]),
-        (CountsArrivals, ["✗ it is not fooled by results that arrive out of order"]),
-        (TakesTheLastSuggestion, ["✗ it is not fooled by results that arrive out of order"]),
-        (NeedsEveryResult, ["✗ it goes on when trials fail"]),
         (NeedsABest, ["✗ it goes on when trials fail"]),
-        (Perturbs, ["✗ it draws anew from the whole range"]),
+        (StopsSuggesting, ["seen", "IndexError: no more"]),
     ],
 )
-def test_faulty_searchers_are_refused(capsys, S, words):
+def test_faulty_searchers_are_refused_with_all_else_that_is_checked(capsys, S, words):
     assert_named(capsys, check.searcher(S), *words)
 
 
+@pytest.mark.slow
 def test_checks_leave_the_readers_random_numbers_alone(capsys):
     np.random.seed(3)
-    expected = np.random.rand()
+    random.seed(3)
+    expected = np.random.rand(), random.random()
     np.random.seed(3)
+    random.seed(3)
     check.searcher(KeepsTheWorst)
-    assert np.random.rand() == expected
+    assert (np.random.rand(), random.random()) == expected

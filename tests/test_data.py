@@ -1,6 +1,10 @@
 import gzip
 import hashlib
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,18 +41,29 @@ def test_the_parts_are_whole_and_disjoint():
     assert sorted(images) == sorted(row.tobytes() for row in ours)
 
 
-def test_an_epoch_serves_every_training_image_once_in_a_new_order():
+@pytest.fixture
+def few(monkeypatch):
+    """The first images of each part in place of all."""
+    monkeypatch.setattr(data, "_given", None)
+    data.use({part: (X[:2000], y[:2000]) for part, (X, y) in load().items()})
+
+
+def test_an_epoch_serves_every_training_image_once_in_a_new_order(few):
     module = FashionMNIST(batch_size=96)
-    first, second = ([y for _, y in module.train_dataloader()] for _ in range(2))
-    assert [len(y) for y in first] == [96] * 520 + [80]
-    assert torch.cat(first).bincount().equal(load()["train"][1].bincount())
-    assert not torch.cat(first).equal(torch.cat(second))
+    first, second = ([(X, y) for X, y in module.train_dataloader()] for _ in range(2))
+    assert [len(y) for _, y in first] == [96] * 20 + [80]
+    rows = [
+        sorted(image.numpy().tobytes() + bytes([label]) for X, y in batches for image, label in zip(X, y, strict=True))
+        for batches in (first, second, [module.tensors["train"]])
+    ]
+    assert rows[0] == rows[1] == rows[2], "images with their labels"
+    assert not first[0][1].equal(second[0][1])
 
 
-def test_validating_more_often_does_not_change_the_training_order():
+def test_validating_more_often_does_not_change_the_training_order(few):
     def order(times):
         torch.manual_seed(0)
-        module = FashionMNIST(batch_size=1000)
+        module = FashionMNIST(batch_size=100)
         for _ in range(times):
             next(iter(module.val_dataloader()))
         return torch.cat([y for _, y in module.train_dataloader()])
@@ -98,6 +113,76 @@ def test_files_of_the_debian_package_become_the_originals(offline, monkeypatch, 
     monkeypatch.setattr(data, "DEBIAN_FOLDER", package)
     raw = fetch(tmp_path / "raw")
     assert {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in FILES} == FILES
+
+
+@pytest.fixture
+def tools(offline, monkeypatch, tmp_path):
+    """An `apt-get` that needs lists of packages first, and a `dpkg-deb` that unpacks the original files."""
+    (folder := tmp_path / "bin").mkdir()
+    monkeypatch.setattr(data, "DEBIAN_FOLDER", Path("/usr/share/not/there"))
+    scripts = {
+        "apt-get": f"""
+            echo "$@" >> "{tmp_path}/calls"
+            case "$*" in
+                *Dir::State::lists=$PWD*update) test -d partial && touch "{tmp_path}/lists" ;;
+                *download*) test -e "{tmp_path}/lists" && touch dataset-fashion-mnist_1_all.deb ;;
+            esac""",
+        "dpkg-deb": f"""
+            test "$1 $2" = "-x $PWD/dataset-fashion-mnist_1_all.deb" || exit 1
+            mkdir -p "$3/usr/share/not/there"
+            cp "{RAW}"/*.gz "$3/usr/share/not/there" """,
+    }
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return tmp_path
+
+
+@pytest.mark.parametrize("has_lists", [True, False])
+def test_the_package_comes_from_apt_get_which_may_lack_its_lists(tools, has_lists):
+    if has_lists:
+        (tools / "lists").touch()
+    raw = fetch(tools / "raw")
+    assert {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in FILES} == FILES
+    actions = [line.split()[-2:] for line in (tools / "calls").read_text().splitlines()]
+    download = ["download", data.DEBIAN_PACKAGE]
+    assert [action if "update" not in action else "update" for action in actions] == (
+        [download] if has_lists else [download, "update", download]
+    )
+
+
+@pytest.fixture
+def mirror(offline, monkeypatch):
+    """A mirror on this machine that has the files."""
+    handler = partial(SimpleHTTPRequestHandler, directory=RAW)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setattr(data, "MIRROR", f"http://127.0.0.1:{server.server_port}/")
+        yield
+        server.shutdown()
+
+
+def test_torchvisions_mirror_is_the_last_source(mirror, tmp_path, capsys):
+    raw = fetch(tmp_path / "raw")
+    assert {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in FILES} == FILES
+    tried = [line for line in capsys.readouterr().out.splitlines() if "files missing or damaged, trying" in line]
+    assert len(tried) == 3 and all(line.startswith("Fashion-MNIST: 4 of 4 files") for line in tried)
+    assert sorted(path.name for path in raw.iterdir()) == sorted(FILES), "no half file stays behind"
+
+
+def test_other_images_can_be_given_and_the_summary_counts_them(monkeypatch):
+    monkeypatch.setattr(data, "_given", None)
+    few = {part: (X[:1234], y[:1234]) for part, (X, y) in load().items()}
+    data.use(few)
+    assert load() is few and FashionMNIST().tensors is few
+    first, *parts = data._describe()
+    assert first == f"Fashion-MNIST is whole: 4 files in {RAW}"
+    assert parts == [f"  {part:<10}  1,234 images, 10 classes" for part in ("train", "validation", "test")]
+
+
+def test_labels_have_names():
+    assert FashionMNIST().text_labels([0, 9]) == ["t-shirt", "ankle boot"]
 
 
 def test_when_nothing_works_one_error_says_what_to_do(offline, tmp_path):

@@ -90,30 +90,60 @@ def build_wheel(folder, *_):
     return subprocess.check_output(command, text=True, cwd=tmp_path).strip()
 
 
-def settings(tmp_path):
-    """A file of pip's that sends packages elsewhere."""
-    path = tmp_path / "settings.conf"
-    path.write_text(f"[install]\nuser = true\ntarget = {tmp_path / 'elsewhere'}\n[global]\nrequire-virtualenv = true\n")
-    return {"PIP_CONFIG_FILE": str(path)}
+def variables(tmp_path):
+    """Settings that send packages elsewhere, or find them there, or refuse them."""
+    elsewhere = str(tmp_path / "elsewhere")
+    (tmp_path / "constraints.txt").write_text("tiny==2\n")
+    settings = {"PIP_PREFIX": elsewhere, "PIP_ROOT": elsewhere, "PIP_NO_BINARY": ":all:", "PIP_REQUIRE_HASHES": "1"}
+    return settings | {"PIP_REQUIRE_VIRTUALENV": "1", "PIP_CONSTRAINT": str(tmp_path / "constraints.txt")}
+
+
+def installed_elsewhere(tmp_path):
+    """PYTHONPATH leads to a package of that name: pip would find it installed."""
+    found = tmp_path / "python-path" / "tiny-1.dist-info"
+    found.mkdir(parents=True)
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
+    return {"PYTHONPATH": str(found.parent)}
+
+
+def write_settings(path, tmp_path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"[install]\nuser = true\ntarget = {tmp_path / 'elsewhere'}\n[global]\nrequire_hashes = true\n")
+
+
+def named_file(tmp_path):
+    write_settings(tmp_path / "settings.conf", tmp_path)
+    return {"PIP_CONFIG_FILE": str(tmp_path / "settings.conf")}
+
+
+def file_of_the_user(tmp_path):
+    write_settings(tmp_path / "pip" / "pip.conf", tmp_path)
+    return {"XDG_CONFIG_HOME": str(tmp_path), "PIP_CONFIG_FILE": ""}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "env",
-    [
-        lambda path: {"PIP_USER": "1", "PIP_PREFIX": str(path / "elsewhere"), "PIP_REQUIRE_VIRTUALENV": "1"},
-        settings,
-    ],
-)
+@pytest.mark.parametrize("env", [variables, installed_elsewhere, named_file, file_of_the_user])
 def test_pip_settings_say_nothing_about_where_to_install(tmp_path, env):
     found = installs_for_real(tmp_path, tmp_path / "venv", **env(tmp_path))
     assert found.startswith(str(tmp_path / "venv")) and not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.slow
+def test_the_users_file_still_says_where_packages_are(tmp_path):
+    write_settings(tmp_path / "pip" / "pip.conf", tmp_path)
+    with (tmp_path / "pip" / "pip.conf").open("a") as file:
+        file.write("index-url = http://127.0.0.1:9/theirs\n")
+    (tmp_path / "requirements.txt").write_text("a-package-that-is-not-there==1.0\n")
+    env = {"XDG_CONFIG_HOME": str(tmp_path), "PIP_CONFIG_FILE": "", "PIP_RETRIES": "1", "PIP_EXTRA_INDEX_URL": ""}
+    result = make(tmp_path / "venv", tmp_path / "requirements.txt", **env)
+    assert result.returncode != 0 and result.stderr.endswith(f": {environment.NO_NETWORK}\n")
+
+
 def test_pip_settings_still_say_where_packages_are(tmp_path, monkeypatch):
     (tmp_path / "theirs.conf").write_text("[global]\nindex-url = http://127.0.0.1:9/\ntarget = elsewhere\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "theirs.conf"))
-    variables = environment.surroundings(str(tmp_path))
+    variables = environment.own_variables()
+    environment.own_settings(str(tmp_path / "ours.conf"), variables)
     command = [sys.executable, "-m", "pip", "config", "list"]
     found = subprocess.check_output(command, env=variables, text=True)
     assert "global.index-url='http://127.0.0.1:9/'" in found and "global.target=''" in found
@@ -121,7 +151,7 @@ def test_pip_settings_still_say_where_packages_are(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("before", ["used", "dangling"])
+@pytest.mark.parametrize("before", ["used", "empty", "dangling"])
 def test_a_linked_environment_stays_a_link(tmp_path, before):
     disk, link = tmp_path / "disk", tmp_path / "v e[n]v"
     if before != "dangling":
@@ -129,6 +159,7 @@ def test_a_linked_environment_stays_a_link(tmp_path, before):
     if before == "used":
         (disk / "old").mkdir()
         (disk / "old" / "file").write_text("")
+        (disk / "pyvenv.cfg").write_text("")
         (disk / "other").symlink_to(tmp_path)
     link.symlink_to(disk)
     found = installs_for_real(tmp_path, link)
@@ -136,12 +167,22 @@ def test_a_linked_environment_stays_a_link(tmp_path, before):
     assert os.path.realpath(found).startswith(str(disk))
 
 
+def test_a_link_to_something_else_is_told_and_nothing_is_removed(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.png").write_text("")
+    (tmp_path / "venv").symlink_to(tmp_path / "photos")
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    result = make(tmp_path / "venv", tmp_path / "requirements.txt")
+    assert result.returncode != 0 and (tmp_path / "photos" / "one.png").exists()
+    assert result.stderr.endswith("which holds something else: link it to an empty folder.\n")
+
+
 def test_a_file_in_the_way_is_told(tmp_path):
     (tmp_path / "venv").write_text("mine")
     (tmp_path / "requirements.txt").write_text("# nothing\n")
     result = make(tmp_path / "venv", tmp_path / "requirements.txt")
     assert result.returncode != 0 and (tmp_path / "venv").read_text() == "mine"
-    assert result.stderr == f"make: {tmp_path / 'venv'} is a file, where a folder has to be. Move it away.\n"
+    assert result.stderr == f"make: {tmp_path / 'venv'} is no folder. Move it away, then call make again.\n"
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

@@ -11,52 +11,84 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import (
+    LONG,
     SPACE,
-    alive,
+    Heard,
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
+    meet,
     program,
+    report_and_wait,
     report_epochs,
+    report_until,
     run_tuner,
     start_program,
     wait_for,
+    wait_for_results,
+    wait_until_ended,
 )
+from syne_tune import StoppingCriterion
 from syne_tune.config_space import randint, uniform
+from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.optimizer.schedulers import PopulationBasedTraining
 
 from async_hpo import ForkserverBackend, forkserver_backend, runs
 from async_hpo.chapter import hpo_objective_lenet_synetune
 
-pytestmark = pytest.mark.usefixtures("folder")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
 
 
-def backend_for(objective, space=SPACE, preload=(__name__,)):
+@pytest.fixture
+def go(tmp_path):
+    """The file that ends trials of `report_until`."""
+    return tmp_path / "go"
+
+
+def backend_for(objective, space=SPACE, preload=(__name__,), **options):
     # This module: trials refer to what it defines, and would import it anew.
-    return ForkserverBackend(objective, space, preload=preload)
+    return ForkserverBackend(objective, space, preload=preload, **options)
 
 
-def pids_of(tuner):
-    return [process.pid for process in tuner.trial_backend.trial_subprocess.values()]
+def endless(go, **options):
+    return backend_for(report_until, SPACE | {"file": str(go)}, **options)
+
+
+def pids_of(backend):
+    return [process.pid for process in backend.trial_subprocess.values()]
+
+
+def in_background(backend, **options):
+    tuning = threading.Thread(target=run_tuner, args=[backend], kwargs=options, daemon=True)
+    tuning.start()
+    return tuning
+
+
+def wait_for_trial(backend, trial_id):
+    """Until it has made a few reports."""
+    wait_for(lambda: trial_id in backend._logs and len(backend._logs[trial_id].reports()) >= 3, LONG, "reports")
+
+
+def wait_for_end(backend, trial_id):
+    """Returns how it ended, and what it reported."""
+    backend.trial_subprocess[trial_id].wait(LONG)
+    status, results = backend.fetch_status_results([trial_id])
+    return status[trial_id][1], [result for _, result in results]
 
 
 # --- one trial's fate is its own -------------------------------------------------------------------------------------
 
 
-def test_a_killed_trial_fails_alone_and_its_worker_goes_on():
-    backend = backend_for(report_epochs, SPACE | {"n_epochs": 30, "pause": 0.1})
-    backend.warm_up()
-
-    def kill_the_first():
-        wait_for(lambda: 0 in backend._logs and len(backend._logs[0].reports()) >= 3, 20, "reports")
-        os.kill(backend.trial_subprocess[0].pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_the_first)
-    killer.start()
-    tuner = run_tuner(backend, max_trials=4)
-    killer.join()
+def test_a_killed_trial_fails_alone_and_its_worker_goes_on(go):
+    backend = endless(go)
+    tuning = in_background(backend, max_trials=4)
+    wait_for_trial(backend, 0)
+    os.kill(backend.trial_subprocess[0].pid, signal.SIGKILL)
+    wait_for(lambda: 2 in backend._logs, LONG, "the next trial")
+    go.touch()
+    tuning.join()
     assert_failed_alone(runs.load_run("test"), 0)
     assert "killed by SIGKILL" in backend.stderr(0)[-1]
-    assert not alive(pids_of(tuner))
+    wait_until_ended(pids_of(backend))
 
 
 def test_a_trial_that_starts_a_child_and_hangs(folder):
@@ -70,40 +102,47 @@ def test_a_trial_that_starts_a_child_and_hangs(folder):
         time.sleep(600)
 
     pids = folder.parent / "pids"
-    tuner = run_tuner(backend_for(objective, SPACE | {"pids": str(pids)}), seconds=3)
+    backend = backend_for(objective, SPACE | {"pids": str(pids)})
+    both = RandomSearch(backend.config_space, metrics=["error"], points_to_evaluate=[{"x": 0.25}, {"x": 0.75}])
+    run_tuner(backend, scheduler=both, stop=StoppingCriterion(max_num_evaluations=1))  # stops at the second
     started = [int(line) for line in pids.read_text().split()]
     assert len(started) == 2
-    wait_for(lambda: not alive(started + pids_of(tuner)), 10, "the end of all processes")
+    wait_until_ended(started + pids_of(backend))
 
 
-def test_the_server_is_killed():
-    backend = backend_for(report_epochs, SPACE | {"n_epochs": 10, "pause": 0.1}, preload=["json", __name__])
+def test_the_server_is_killed(go):
+    backend = endless(go, preload=["json", __name__])
     backend.warm_up()
     server = forkserver_backend._server(("json", __name__)).running()
-
-    def kill_the_server():
-        wait_for(lambda: 0 in backend._logs and len(backend._logs[0].reports()) >= 2, 20, "reports")
-        os.kill(server, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_the_server)
-    killer.start()
-    tuner = run_tuner(backend, max_trials=6)
-    killer.join()
+    tuning = in_background(backend, max_trials=6)
+    for trial_id in range(2):
+        wait_for_trial(backend, trial_id)
+    first = pids_of(backend)
+    os.kill(server, signal.SIGKILL)
+    wait_for(lambda: 3 in backend._logs, LONG, "the next trials")
+    go.touch()
+    tuning.join()
     run = runs.load_run("test")
     assert_nothing_lost_or_doubled(run)
-    assert (run.trials.status == "Completed").sum() >= 4
-    assert "server process was killed" in backend.stderr(0)[-1]
-    assert not alive(pids_of(tuner))
+    status = run.trials.set_index("trial_id").status
+    assert set(status[:2]) == {"Failed"} and set(status[2:]) <= {"Completed", "Stopped"}
+    assert (status == "Completed").sum() >= 4
+    assert all("server process was killed" in backend.stderr(trial_id)[-1] for trial_id in range(2))
+    wait_until_ended(first + pids_of(backend))
 
 
 def test_two_tuners_at_once(folder):
     text = program("ForkserverBackend", folder)
-    processes = [start_program(folder, f"{name}-1", 5, text) for name in ("one", "two")]
+    names = ["one", "two"]
+    processes = [start_program(folder, f"{name}-1", text) for name in names]
+    for name in names:
+        wait_for_results(folder, f"{name}-1")
+    (folder / "stop").touch()
     for process in processes:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=LONG)
         assert process.returncode == 0, err
     pids = []
-    for name in ("one", "two"):
+    for name in names:
         run = runs.load_run(name)
         assert_nothing_lost_or_doubled(run)
         assert run.reports.trial_id.nunique() == 2
@@ -114,28 +153,36 @@ def test_two_tuners_at_once(folder):
 # --- no shared state -------------------------------------------------------------------------------------------------
 
 
-def curves(backend, configs, spoil=None):
-    """The learning curves of trials that run one after the other."""
-    found = []
-    for config in configs:
-        trial_id = backend.start_trial(config).trial_id
-        backend.trial_subprocess[trial_id].wait()
-        _, results = backend.fetch_status_results([trial_id])
-        assert backend.stderr(trial_id) == []
-        found.append([result["validation_error"] for _, result in results])
-    return found
-
-
 def test_the_order_of_trials_changes_no_learning_curve():
     space = {"learning_rate": uniform(0.01, 1), "batch_size": randint(32, 256), "max_epochs": 1}
-    configs = [{"learning_rate": rate, "batch_size": 256, "max_epochs": 1} for rate in (0.1, 0.5)]
+    one, other = ({"learning_rate": rate, "batch_size": 256, "max_epochs": 1} for rate in (0.1, 0.5))
     backend = ForkserverBackend(hpo_objective_lenet_synetune, space)
-    backend.warm_up()
-    there, back = curves(backend, configs), curves(backend, configs[::-1])
-    assert there == back[::-1] and there[0] != there[1]
-    # ... and it is the curve of a run in a process of its own.
-    here = runs.run_here(hpo_objective_lenet_synetune, configs[0])
-    assert list(here.validation_error) == there[0]
+    first, second, third = (curve(backend, config) for config in (one, other, one))
+    assert first == third != second
+    # ... and each is the curve of a run in a process of its own.
+    here = runs.run_here(hpo_objective_lenet_synetune, other)
+    assert list(here.validation_error) == second
+
+
+def curve(backend, config):
+    trial_id = backend.start_trial(config).trial_id
+    status, results = wait_for_end(backend, trial_id)
+    assert status == "Completed" and backend.stderr(trial_id) == []
+    return [result["validation_error"] for result in results]
+
+
+def test_torch_has_the_threads_that_the_driver_says(monkeypatch):
+    def objective(x):
+        import torch
+        from syne_tune import Reporter
+
+        Reporter()(epoch=1, error=x, threads=torch.get_num_threads())
+
+    backend = ForkserverBackend(objective, SPACE)
+    for n_threads in (1, 2):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(n_threads))
+        _, (report,) = wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)
+        assert report["threads"] == n_threads
 
 
 def test_a_trial_cannot_spoil_the_next_one():
@@ -174,24 +221,25 @@ def test_the_allocator_is_set_and_the_drivers_environment_is_not(monkeypatch):
 # --- Syne Tune's contract --------------------------------------------------------------------------------------------
 
 
-def test_population_based_training_with_checkpoints():
-    def objective(x, n_epochs, st_checkpoint_dir):
-        from syne_tune import Reporter
+def train_with_checkpoints(x, n_epochs, heard, st_checkpoint_dir):
+    from syne_tune import Reporter
 
-        os.makedirs(st_checkpoint_dir, exist_ok=True)
-        file, report = Path(st_checkpoint_dir, "epoch"), Reporter()
-        resumed = epoch = int(file.read_text()) if file.exists() else 0
-        while epoch < n_epochs:
-            epoch += 1
-            time.sleep(0.05)
-            file.write_text(str(epoch))
-            report(epoch=epoch, error=x, resumed=resumed)
+    os.makedirs(st_checkpoint_dir, exist_ok=True)
+    file, report = Path(st_checkpoint_dir, "epoch"), Reporter()
+    resumed = epoch = int(file.read_text()) if file.exists() else 0
+    while epoch < n_epochs:
+        epoch += 1
+        file.write_text(str(epoch))
+        report_and_wait(report, heard, epoch=epoch, error=x, resumed=resumed, file=str(file))
 
-    space = SPACE | {"n_epochs": 12}
+
+def test_population_based_training_with_checkpoints(tmp_path):
+    space = SPACE | {"n_epochs": 12, "heard": str(tmp_path / "heard")}
     scheduler = PopulationBasedTraining(
         space, metric="error", time_attr="epoch", max_t=12, population_size=4, perturbation_interval=2, random_seed=0
     )
-    run_tuner(backend_for(objective, space), max_trials=8, scheduler=scheduler)
+    backend = backend_for(train_with_checkpoints, space)
+    run_tuner(backend, max_trials=8, scheduler=scheduler, callbacks=[Heard(space["heard"])])
     run = runs.load_run("test")
     assert (run.reports.resumed > 0).any(), "some trial goes on from another one's checkpoint"
     for _, reports in run.reports.groupby("trial_id"):
@@ -199,26 +247,54 @@ def test_population_based_training_with_checkpoints():
         assert epochs == list(range(epochs[0], epochs[0] + len(epochs)))
 
 
-def test_pause_and_resume():
-    backend = backend_for(report_epochs, SPACE | {"n_epochs": 5, "pause": 0.2})
-    trial = backend.start_trial({"x": 0.5, "n_epochs": 5, "pause": 0.2})
-    wait_for(lambda: backend.fetch_status_results([0])[1], 10, "a report")
+@pytest.mark.parametrize("delete", [True, False])
+def test_checkpoints_are_deleted_at_the_end_or_kept(tmp_path, delete):
+    """When a trial is stopped, or else at the end of the run: Syne Tune deletes none of a completed trial before."""
+    space = SPACE | {"n_epochs": 1, "heard": str(tmp_path / "heard")}
+    backend = backend_for(train_with_checkpoints, space, delete_checkpoints=delete)
+    run_tuner(backend, max_trials=2, callbacks=[Heard(space["heard"])])
+    checkpoints = [Path(file) for file in runs.load_run("test").reports.file]
+    assert len(checkpoints) >= 3
+    assert {file.exists() for file in checkpoints} == {not delete}
+    assert {file.parent.exists() for file in checkpoints} == {not delete}
+    assert all(backend.trial_path(trial_id).exists() for trial_id in backend.trial_ids), "its logs stay"
+
+
+def test_the_checkpoint_of_a_stopped_trial_is_deleted_at_once_and_of_a_paused_one_kept(tmp_path):
+    space = SPACE | {"n_epochs": 100, "heard": str(tmp_path)}  # where nothing is heard: the trials wait
+    backend = backend_for(train_with_checkpoints, space, delete_checkpoints=True)
+    config = {"x": 0.5, "n_epochs": 100, "heard": str(tmp_path)}
+    stopped, paused = (backend.start_trial(config).trial_id for _ in range(2))
+    for trial_id in (stopped, paused):
+        wait_for(lambda i=trial_id: backend._logs[i].reports(), LONG, "a report")
+    backend.stop_trial(stopped)
+    backend.pause_trial(paused)
+    assert not backend.checkpoint_trial_path(stopped).exists() and backend.checkpoint_trial_path(paused).exists()
+    backend.stop_all()
+    assert not backend.checkpoint_trial_path(paused).exists()
+
+
+def test_pause_and_resume(go):
+    backend = endless(go)
+    trial = backend.start_trial({"x": 0.5, "file": str(go)})
+    wait_for_trial(backend, 0)
     backend.pause_trial(trial.trial_id)
-    assert backend.busy_trial_ids() == [] and not alive([backend.trial_subprocess[0].pid])
+    assert backend.busy_trial_ids() == []
+    wait_until_ended(pids_of(backend))
     backend.resume_trial(trial.trial_id)
     assert backend.busy_trial_ids() == [(0, "InProgress")]
-    assert backend.trial_subprocess[0].wait(20) == 0
-    status, _ = backend.fetch_status_results([0])
-    assert status[0][1] == "Completed"
+    go.touch()
+    status, _ = wait_for_end(backend, 0)
+    assert status == "Completed" and backend.trial_subprocess[0].returncode == 0
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
-def test_more_workers_than_cores_is_allowed_with_one_warning(monkeypatch):
+def test_more_workers_than_cores_is_allowed_with_one_warning(go, monkeypatch):
     monkeypatch.setattr(forkserver_backend.joblib, "cpu_count", lambda: 2)
     with pytest.warns(UserWarning, match="3 workers share 2 cores") as caught:
-        run_tuner(backend_for(report_epochs), max_trials=6, n_workers=3)
+        run_tuner(endless(go), n_workers=3, stop=StoppingCriterion(max_num_evaluations=9))
     assert sum("workers share" in str(warning.message) for warning in caught) == 1
 
 
@@ -236,16 +312,50 @@ def test_without_fork_trials_are_fresh_processes(monkeypatch):
     assert_nothing_lost_or_doubled(runs.load_run("test"))
 
 
-def test_each_trial_gets_a_gpu_of_its_own():
-    def objective(x):
-        from syne_tune import Reporter
+# --- GPUs: their numbers are enough ----------------------------------------------------------------------------------
 
-        Reporter()(epoch=1, error=x, gpu=int(os.environ["CUDA_VISIBLE_DEVICES"]))
-        time.sleep(0.2)
 
-    backend = backend_for(objective)
+def report_gpus(x, folder, n):
+    from syne_tune import Reporter
+
+    meet(folder, n)
+    Reporter()(epoch=1, error=x, gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+@pytest.mark.parametrize(
+    ("options", "num_gpus", "expected"),
+    [
+        ({}, 2, ["0", "1"]),
+        ({"gpus_to_use": [1, 3]}, 4, ["1", "3"]),
+        ({"num_gpus_per_trial": 2}, 4, ["0,1", "2,3"]),
+        ({"gpus_to_use": [3, 2, 1, 0], "num_gpus_per_trial": 2}, 4, ["3,2", "1,0"]),
+        ({"rotate_gpus": False}, 2, ["all", "all"]),
+    ],
+)
+def test_each_trial_gets_gpus_of_its_own(tmp_path, monkeypatch, options, num_gpus, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "all")  # the driver's, which a trial inherits
+    config = {"x": 0.5, "folder": str(tmp_path / "met"), "n": 2}
+    backend = backend_for(report_gpus, config, **options)
+    backend._prepare_for_schedule(num_gpus=num_gpus)
+    trials = [backend.start_trial(config).trial_id for _ in range(2)]
+    assert [wait_for_end(backend, trial_id)[1][0]["gpus"] for trial_id in trials] == expected
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "all"
+
+
+def test_a_gpu_is_free_again_when_its_trial_has_ended(tmp_path, go):
+    config = {"x": 0.5, "file": str(go)}
+    backend = endless(go)
     backend._prepare_for_schedule(num_gpus=2)
-    run_tuner(backend, max_trials=4)
-    reports = runs.load_run("test").reports
-    assert set(reports.gpu) == {0, 1} and reports.gpu.iloc[0] != reports.gpu.iloc[1]
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    _, stopped = (backend.start_trial(config).trial_id for _ in range(2))
+    (gpu,) = backend.trial_gpu[stopped]
+    for _ in range(3):
+        backend.stop_trial(stopped)
+        stopped = backend.start_trial(config).trial_id
+        assert backend.trial_gpu[stopped] == [gpu], "the other one's is taken"
+    backend.stop_all()
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    backend = backend_for(report_epochs, gpus_to_use=[0, 2])
+    with pytest.raises(AssertionError, match="gpus_to_use"):
+        backend._prepare_for_schedule(num_gpus=2)

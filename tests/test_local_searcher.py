@@ -157,6 +157,7 @@ def objective(width, dropout, lr, kind, max_epochs):
         report(epoch=epoch, validation_error=1 + abs(math.log10(lr) + 1) + dropout - epoch / 10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_real_asynchronous_run():
     searcher = Remembers(SPACE, 0.8, 5, random_seed=0)
@@ -165,7 +166,7 @@ def test_a_real_asynchronous_run():
     tuner = Tuner(
         trial_backend=backend,
         scheduler=SingleObjectiveScheduler(SPACE, metric="validation_error", searcher=searcher),
-        stop_criterion=StoppingCriterion(max_num_trials_finished=120, max_wallclock_time=40),
+        stop_criterion=StoppingCriterion(max_num_trials_finished=120, max_wallclock_time=600),
         n_workers=4,
         sleep_time=0,
         tuner_name="local",

@@ -1,4 +1,7 @@
-"""What is RayBackend's own, beside the contract in test_backends.py: on real Ray nodes, all on this machine."""
+"""What is RayBackend's own, beside the contract in test_backends.py: on real Ray nodes, all on this machine.
+
+First on one cluster of three nodes, then on this machine alone: starting Ray takes longer than a test.
+"""
 
 import os
 import signal
@@ -11,326 +14,314 @@ import psutil
 import pytest
 import ray
 from helpers import (
+    LONG,
     SPACE,
     alive,
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
+    meet,
+    patience,
     program,
     report_epochs,
+    report_until,
     results_of,
     run_tuner,
     start_program,
+    two_cpus,
     wait_for,
     wait_for_results,
+    wait_until_ended,
 )
 from ray.cluster_utils import Cluster
 from syne_tune.config_space import uniform
 
-from async_hpo import RayBackend, runs
+from async_hpo import RayBackend, ray_backend, runs
 from async_hpo.chapter import hpo_objective_lenet_synetune
 
-pytestmark = pytest.mark.usefixtures("folder")
+pytestmark = [pytest.mark.usefixtures("folder"), pytest.mark.cluster]
 
-SLOW = SPACE | {"n_epochs": 30, "pause": 0.1}
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+QUIET = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # fewer processes to start
 
 
-@pytest.fixture
-def cluster():
-    """Three nodes with a place for one trial each; this process is connected to the first."""
+@pytest.fixture(scope="module", autouse=True)
+def no_cluster_left():
+    with patience():
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def three_nodes(no_cluster_left):
+    """With a place for one trial each."""
     ray.shutdown()
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"node_name": "first"})
-    for name in ("second", "third"):
-        cluster.add_node(**NODE, node_name=name)
+    cluster = Cluster(initialize_head=True, head_node_args=NODE | QUIET | {"node_name": "first"})
+    cluster.add_node(wait=False, **NODE, node_name="second")
+    cluster.add_node(wait=False, **NODE, node_name="third", num_gpus=2)  # none that a trial could use
     yield cluster
     ray.shutdown()
     cluster.shutdown()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_cluster_left():
-    yield
-    ray.shutdown()
+@pytest.fixture
+def cluster(three_nodes):
+    three_nodes.wait_for_nodes(timeout=LONG)  # a node that a test has removed is still believed in for a while
+    if ray.is_initialized() and ray.get_runtime_context().gcs_address != three_nodes.address:
+        ray.shutdown()
+    return three_nodes
 
 
-def backend_on(cluster, objective=report_epochs, space=SLOW, **options):
+@pytest.fixture
+def alone():
+    """This machine, two trials at a time: the first back-end starts Ray, the others find it."""
+    if ray.is_initialized() and len(ray.nodes()) > 1:
+        ray.shutdown()
+    with two_cpus():
+        yield
+
+
+@pytest.fixture
+def go(tmp_path):
+    """The file that ends trials of `report_until`."""
+    return tmp_path / "go"
+
+
+def backend_on(cluster, objective=report_epochs, space=SPACE, **options):
     return RayBackend(objective, space, address=cluster.address, preload=[__name__], **options)
+
+
+def endless_on(cluster, go, **options):
+    return backend_on(cluster, report_until, SPACE | {"file": str(go)}, **options)
+
+
+def backend_here(objective=report_epochs, space=SPACE):
+    return RayBackend(objective, space, preload=[__name__])
+
+
+def in_background(backend, **options):
+    """A tuner with a worker for each of the cluster's places."""
+    tuning = threading.Thread(target=run_tuner, args=[backend], kwargs={"n_workers": 3} | options, daemon=True)
+    tuning.start()
+    return tuning
 
 
 def wait_for_trial(backend, trial_id):
     """Until it has made a few reports."""
-    wait_for(lambda: trial_id in backend._trials and len(backend._trials[trial_id].reports()) >= 3, 60, "reports")
+    wait_for(lambda: trial_id in backend._trials and len(backend._trials[trial_id].reports()) >= 3, LONG, "reports")
 
 
-def report_pid(x, n_epochs, pause):
-    from syne_tune import Reporter
+def wait_for_report(backend):
+    wait_for(lambda: backend.fetch_status_results(backend.trial_ids)[1], LONG, "a report")
 
-    report = Reporter()
-    for epoch in range(1, n_epochs + 1):
-        time.sleep(pause)
-        report(epoch=epoch, error=x, pid=os.getpid())
+
+def wait_for_end(backend, trial_id):
+    """Returns how it ended."""
+
+    def status():
+        found, _ = backend.fetch_status_results([trial_id])
+        return found[trial_id][1] if found[trial_id][1] != "InProgress" else None
+
+    return wait_for(status, LONG, "the trial's end")
 
 
 def pids_of(backend):
     return [int(trial.reports()[0]["pid"]) for trial in backend._trials.values()]
 
 
-def wait_for_report(backend):
-    wait_for(lambda: backend.fetch_status_results(backend.trial_ids)[1], 30, "a report")
-
-
 # --- nodes and workers that die --------------------------------------------------------------------------------------
 
 
-def test_trials_run_on_every_node(cluster):
-    run_tuner(backend_on(cluster, space=SPACE | {"pause": 0.2}), max_trials=6, n_workers=3)
+def test_trials_run_on_every_node(cluster, tmp_path):
+    def objective(x, folder):
+        meet(folder, 3)
+        report_epochs(x, pause=0)
+
+    run_tuner(backend_on(cluster, objective, SPACE | {"folder": str(tmp_path / "met")}), max_trials=3, n_workers=3)
     run = runs.load_run("test")
     assert_nothing_lost_or_doubled(run)
-    assert set(run.reports.node) == {"first", "second", "third"}
+    assert set(run.reports.node[run.reports.trial_id < 3]) == {"first", "second", "third"}
 
 
-def test_a_killed_worker_fails_one_trial(cluster):
-    backend = backend_on(cluster, report_pid)
-    tuning = threading.Thread(target=run_tuner, args=[backend], kwargs={"max_trials": 4, "n_workers": 3})
-    tuning.start()
+def test_a_killed_worker_fails_one_trial(cluster, go):
+    backend = endless_on(cluster, go)
+    tuning = in_background(backend, max_trials=4)
     wait_for_trial(backend, 0)
     os.kill(pids_of(backend)[0], signal.SIGKILL)
+    wait_for(lambda: backend._trials[0].status == "Failed", LONG, "its end")
+    go.touch()
     tuning.join()
     assert_failed_alone(runs.load_run("test"), 0)
     assert "process was killed" in backend.stderr(0)[-1]
 
 
-def test_a_node_is_removed_and_another_one_joins(cluster):
-    backend = backend_on(cluster)
-    backend.warm_up()
-    samples = watch(backend)
-    tuning = threading.Thread(target=run_tuner, args=[backend], kwargs={"max_trials": 12, "n_workers": 3})
-    tuning.start()
-    label = {node["NodeID"]: node["NodeName"] for node in ray.nodes()}
-    (second,) = (node for node in cluster.worker_nodes if label[node.node_id] == "second")
-    wait_for_trial(backend, 0)
-    cluster.remove_node(second, allow_graceful=False)
-    wait_for_trial(backend, 4)
-    cluster.add_node(**NODE, node_name="fourth")
-    tuning.join()
+def test_more_workers_than_places_are_refused_with_both_numbers(cluster, go):
+    backend = endless_on(cluster, go)
+    with pytest.raises(ValueError, match="4 workers, but the cluster can run 3 trials at a time"):
+        run_tuner(backend, n_workers=4)
+    config = {"x": 0.5, "file": str(go)}  # without a tuner
+    for _ in range(3):
+        backend.start_trial(config)
+    with pytest.raises(ValueError, match="4 workers, but"):
+        backend.start_trial(config)
+    backend.stop_all()
+    with pytest.raises(ValueError, match=r"1 workers, but the cluster can run 0 .* 1 CPU and 3 GPU"):
+        backend_on(cluster, num_gpus=3).check_workers(1)
+
+
+def test_each_trial_gets_gpus_of_its_own(cluster, tmp_path):
+    def objective(x, folder):
+        from syne_tune import Reporter
+
+        meet(folder, 2)
+        Reporter()(epoch=1, error=x, gpus=os.environ["CUDA_VISIBLE_DEVICES"])
+
+    config = {"x": 0.5, "folder": str(tmp_path / "met")}
+    backend = backend_on(cluster, objective, config, num_cpus=0.5, num_gpus=1)
+    assert backend.places() == 2
+    trials = [backend.start_trial(config).trial_id for _ in range(2)]
+    assert [wait_for_end(backend, trial_id) for trial_id in trials] == ["Completed"] * 2
+    assert {report["gpus"] for i in trials for report in backend._trials[i].reports()} == {"0", "1"}
+    assert {backend.node(i) for i in trials} == {"third"}
+
+
+def test_two_tuners_at_once_on_one_cluster(cluster, folder):
+    n_workers = {"one": 1, "two": 2}
+    processes = []
+    for name, n in n_workers.items():
+        text = program("RayBackend", folder, n_workers=n, address=cluster.address)
+        processes.append(start_program(folder, f"{name}-1", text))
+    for name, n in n_workers.items():
+        wait_for_results(folder, f"{name}-1", n)
+    (folder / "stop").touch()
+    for process in processes:
+        _, err = process.communicate(timeout=LONG)
+        assert process.returncode == 0, err
+    pids = []
+    for name, n in n_workers.items():
+        run = runs.load_run(name)
+        assert_nothing_lost_or_doubled(run)
+        assert run.reports.trial_id.nunique() == n
+        pids.append(set(run.reports.pid))
+    assert not pids[0] & pids[1]
+    wait_until_ended([int(pid) for pid in pids[0] | pids[1]])
+
+
+def test_trials_end_with_their_driver_and_the_cluster_stays(cluster, folder):
+    text = program("RayBackend", folder, address=cluster.address)
+    process = start_program(folder, "program", text)
+    results = wait_for_results(folder, "program")
+    trials = [int(pid) for pid in results.pid.unique()]
+    assert len(alive(trials)) == 2
+    process.kill()
+    process.communicate()
+    wait_until_ended(trials)
+    assert len(results_of(folder, "program")) >= len(results)
+    run_tuner(backend_on(cluster), max_trials=3, n_workers=3)
+    assert (runs.load_run("test").trials.status == "Completed").sum() >= 3
+
+
+def test_a_package_that_the_nodes_lack(cluster, tmp_path, monkeypatch):
+    backend = backend_that_lacks_a_package(cluster, tmp_path, monkeypatch)
+    with pytest.raises(RuntimeError, match=r"can start on node (first|second|third): .*No module named 'here_only'"):
+        backend.warm_up()
+
+
+@pytest.mark.idle
+def test_a_package_that_the_nodes_lack_is_told_at_once(cluster, tmp_path, monkeypatch):
+    backend = backend_that_lacks_a_package(cluster, tmp_path, monkeypatch)
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="No module named 'here_only'"):
+        backend.warm_up()
+    assert time.monotonic() - start < 10
+
+
+def backend_that_lacks_a_package(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "here_only.py").write_text("")
+    return RayBackend(report_epochs, SPACE, address=cluster.address, preload=["here_only"])
+
+
+def test_a_node_is_removed_and_another_one_joins(cluster, go):
+    backend, samples, removed = run_while_a_node_is_replaced(cluster, go, "second", "fourth")
     run = runs.load_run("test")
     assert_nothing_lost_or_doubled(run)
     (failed,) = run.trials.trial_id[run.trials.status == "Failed"]
-    assert backend.node(failed) == "second" and "node died" in backend.stderr(failed)[-1]
-    assert (run.reports.trial_id == failed).sum() >= 1, "reports before the node's end are kept"
-    nodes = {backend.node(trial_id) for trial_id in range(3, max(backend._trials) + 1)}
-    assert nodes - {None} == {"first", "third", "fourth"}
-    assert {places for _, places in samples} == {2, 3}
-    waiting = sum(running > places for running, places in samples)
-    assert waiting < 0.1 * len(samples), "no trial is called running that waits for a place, except for a moment"
+    assert failed < 3 and backend.node(failed) == removed and "node died" in backend.stderr(failed)[-1]
+    assert (run.reports.trial_id == failed).sum() >= 3, "reports before the node's end are kept"
+    assert {places for _, _, places in samples} == {2, 3}
+    waiting = [sample for sample in samples if sample[1] > sample[2]]
+    assert all(status == "InProgress" for status, _, _ in waiting), "none is called running that waits for a place"
 
 
-def watch(backend):
-    """Each time the tuner looks: how many trials are called running, and how many places there are."""
+@pytest.mark.idle
+def test_a_lost_node_is_noticed_soon(cluster, go):
+    removed = sorted(names_of_nodes() - {"first"})[-1]
+    _, samples, _ = run_while_a_node_is_replaced(cluster, go, removed, "fifth")
+    waiting = sum(running > places for _, running, places in samples)
+    assert waiting < 0.1 * len(samples)
+
+
+def run_while_a_node_is_replaced(cluster, go, removed, joining):
+    """The run goes on with two nodes, then with three, and trials are started on all that are there.
+
+    Returns:
+        The back-end; each time the tuner looked: the status of the removed node's first trial, how many trials are
+        called running, and how many places there are; and the removed node's name.
+    """
+    backend = endless_on(cluster, go)
+    backend.warm_up()
+    stop = go.with_name("stop")
+    others = names_of_nodes() - {removed}
+    tuning = in_background(backend, stop=lambda status: stop.exists())
+    for trial_id in range(3):
+        wait_for_trial(backend, trial_id)
+    (lost,) = (trial for trial in backend._trials.values() if trial.node == removed)
+    samples = watch(backend, lost)
+    cluster.remove_node(node_called(cluster, removed), allow_graceful=False)
+    wait_for(lambda: lost.status == "Failed", LONG, "the end of its trial")
+    go.touch()
+    wait_for(lambda: nodes_of_later_trials(backend) == others, LONG, "trials on the other nodes")
+    go.unlink()
+    cluster.add_node(wait=False, **NODE, node_name=joining)
+    wait_for(lambda: nodes_of_later_trials(backend) == others | {joining}, LONG, "a trial on the new node")
+    stop.touch()
+    tuning.join()
+    return backend, samples, removed
+
+
+def names_of_nodes():
+    return {node["NodeName"] for node in ray.nodes() if node["Alive"]}
+
+
+def node_called(cluster, name):
+    (number,) = (node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeName"] == name)
+    return next(node for node in cluster.worker_nodes if node.node_id == number)
+
+
+def nodes_of_later_trials(backend):
+    return {trial.node for trial_id, trial in [*backend._trials.items()] if trial_id >= 3} - {None}
+
+
+def watch(backend, trial):
     samples = []
     fetch = backend.fetch_status_results
 
     def fetch_and_count(trial_ids):
         found = fetch(trial_ids)
-        samples.append((len(backend._running()), backend.places()))
+        samples.append((trial.status, len(backend._running()), backend.places()))
         return found
 
     backend.fetch_status_results = fetch_and_count
     return samples
 
 
-def test_more_workers_than_places_are_refused_with_both_numbers(cluster):
-    with pytest.raises(ValueError, match="4 workers, but the cluster can run 3 trials at a time"):
-        run_tuner(backend_on(cluster), n_workers=4)
-    with pytest.raises(ValueError, match=r"1 workers, but the cluster can run 0 .* 1 CPU and 1 GPU"):
-        run_tuner(backend_on(cluster, num_gpus=1), n_workers=1)
-    backend = backend_on(cluster)  # without a tuner
-    for _ in range(3):
-        backend.start_trial({"x": 0.5, "n_epochs": 9, "pause": 0.1})
-    with pytest.raises(ValueError, match="4 workers, but"):
-        backend.start_trial({"x": 0.5, "n_epochs": 9, "pause": 0.1})
-    backend.stop_all()
+# --- this machine alone ----------------------------------------------------------------------------------------------
 
 
-def test_two_tuners_at_once_on_one_cluster(folder):
-    ray.shutdown()
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 4})
-    try:
-        text = program("RayBackend", folder, address=cluster.address)
-        processes = [start_program(folder, f"{name}-1", 8, text) for name in ("one", "two")]
-        for process in processes:
-            _, err = process.communicate(timeout=90)
-            assert process.returncode == 0, err
-    finally:
-        cluster.shutdown()
-    pids = []
-    for name in ("one", "two"):
-        run = runs.load_run(name)
-        assert_nothing_lost_or_doubled(run)
-        assert run.reports.trial_id.nunique() == 2
-        pids.append(set(run.reports.pid))
-    assert not pids[0] & pids[1]
-    assert not alive([int(pid) for pid in pids[0] | pids[1]])
-
-
-def test_trials_end_with_their_driver_and_the_cluster_stays(cluster, folder):
-    text = program("RayBackend", folder, address=cluster.address)
-    process = start_program(folder, "program", 300, text)
-    results = wait_for_results(folder, "program")
-    trials = [int(pid) for pid in results.pid.unique()]
-    assert len(alive(trials)) == 2
-    process.kill()
-    process.communicate()
-    wait_for(lambda: not alive(trials), 10, "the end of the trials")
-    assert len(results_of(folder, "program")) >= len(results)
-    run_tuner(backend_on(cluster, space=SPACE), max_trials=3, n_workers=3)
-    assert (runs.load_run("test").trials.status == "Completed").sum() >= 3
-
-
-# --- stopping --------------------------------------------------------------------------------------------------------
-
-
-def test_a_stopped_trial_ends_at_its_report_and_its_process_stays_warm():
-    backend = RayBackend(report_pid, SLOW, preload=[__name__])
-    backend.start_trial({"x": 0.5, "n_epochs": 1000, "pause": 0.05})
-    wait_for_report(backend)
-    backend.stop_trial(0)
-    start = time.monotonic()
-    backend.stop_all()
-    assert time.monotonic() - start < 1
-    backend.start_trial({"x": 0.5, "n_epochs": 1000, "pause": 0.05})
-    wait_for_report(backend)
-    backend.stop_all()
-    assert alive(pids_of(backend))
-
-
-@pytest.mark.parametrize(("kind", "stays_warm"), [("busy", True), ("asleep", False), ("stubborn", False)])
-def test_a_trial_that_hangs_is_stopped_by_force(kind, stays_warm):
-    """What can be interrupted is: Python code can, but not a wait in the system, and not what catches everything."""
-
-    def objective(x):
-        from syne_tune import Reporter
-
-        Reporter()(epoch=1, error=x, pid=os.getpid())
-        while True:
-            try:
-                time.sleep(600 if kind == "asleep" else 0.01)
-            except BaseException:
-                if kind != "stubborn":
-                    raise
-
-    backend = RayBackend(objective, SPACE, preload=[__name__])
-    backend.start_trial({"x": 0.5})
-    wait_for_report(backend)
-    start = time.monotonic()
-    backend.stop_all()
-    assert 5 <= time.monotonic() - start < 8
-    assert bool(alive(pids_of(backend))) == stays_warm
-
-
-def test_what_child_processes_and_libraries_print_arrives_too():
-    def objective(x):
-        print("by Python", flush=True)
-        os.write(1, b"by a library\n")
-        subprocess.run([sys.executable, "-c", "import sys; print('by a child'); print('oh', file=sys.stderr)"])
-        os.write(1, "ü".encode()[:1])
-        report_epochs(x, n_epochs=1)
-
-    backend = RayBackend(objective, SPACE, preload=[__name__])
-    backend.start_trial({"x": 0.5})
-    wait_for(lambda: backend.fetch_status_results([0])[0][0][1] == "Completed", 30, "the end")
-    assert [line.strip() for line in backend.stdout(0)[:3]] == ["by Python", "by a library", "by a child"]
-    assert backend.stderr(0) == ["oh\n"]
-
-
-def test_lines_arrive_while_the_trial_runs():
-    def objective(x):
-        print("hello")
-        time.sleep(600)
-
-    backend = RayBackend(objective, SPACE, preload=[__name__])
-    backend.start_trial({"x": 0.5})
-    wait_for(lambda: backend.fetch_status_results([0]) and backend.stdout(0) == ["hello\n"], 5, "the line")
-    backend.stop_all()
-
-
-# --- the same numbers ------------------------------------------------------------------------------------------------
-
-
-def test_the_learning_curve_is_the_one_of_a_process_of_its_own():
-    space = {"learning_rate": uniform(0.01, 1), "batch_size": 256, "max_epochs": 1}
-    config = {"learning_rate": 0.1, "batch_size": 256, "max_epochs": 1}
-    backend = RayBackend(hpo_objective_lenet_synetune, space)
-    backend.warm_up()
-    found = []
-    for trial_id in range(2):
-        backend.start_trial(config)
-        wait_for(lambda i=trial_id: backend.fetch_status_results([i])[0][i][1] == "Completed", 60, "the end")
-        found.append([report["validation_error"] for report in backend._trials[trial_id].reports()])
-    here = runs.run_here(hpo_objective_lenet_synetune, config)
-    assert found == [list(here.validation_error)] * 2
-
-
-# --- bad input -------------------------------------------------------------------------------------------------------
-
-
-def test_what_it_cannot_do_is_refused_by_name():
-    backend = RayBackend(report_epochs, SLOW, preload=[__name__])
-    backend.start_trial({"x": 0.5, "n_epochs": 20, "pause": 0.1})
-    with pytest.raises(NotImplementedError, match="RayBackend can't pause a trial"):
-        backend.pause_trial(0)
-    with pytest.raises(NotImplementedError, match="RayBackend can't copy the checkpoint"):
-        backend.start_trial({"x": 0.5, "n_epochs": 2, "pause": 0.1}, checkpoint_trial_id=0)
-    backend._trial_dict[0].status = "InProgress"
-    backend.stop_all()
-
-
-def test_a_trial_needs_something():
-    with pytest.raises(ValueError, match="needs CPUs or GPUs"):
-        RayBackend(report_epochs, SLOW, num_cpus=0)
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "nowhere.invalid:6379"])
-def test_an_address_where_nothing_answers(address):
-    ray.shutdown()
-    start = time.monotonic()
-    with pytest.raises(ConnectionError, match=f"No Ray cluster answers at {address} "):
-        RayBackend(report_epochs, SLOW, address=address)
-    assert time.monotonic() - start < 10
-
-
-def test_an_address_where_something_else_answers():
-    ray.shutdown()
-    server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        port = server.stdout.readline().split("port ")[1].split()[0]
-        start = time.monotonic()
-        with pytest.raises(ConnectionError, match=f"No Ray cluster .* at 127.0.0.1:{port}"):
-            RayBackend(report_epochs, SLOW, address=f"127.0.0.1:{port}")
-        assert time.monotonic() - start < 10
-    finally:
-        server.kill()
-
-
-def test_a_package_that_the_nodes_lack(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    (tmp_path / "here_only.py").write_text("")
-    backend = RayBackend(report_epochs, SLOW, address=cluster.address, preload=["here_only"])
-    start = time.monotonic()
-    with pytest.raises(RuntimeError, match=r"can start on node (first|second|third): .*No module named 'here_only'"):
-        backend.warm_up()
-    assert time.monotonic() - start < 10
-
-
-def test_a_cluster_of_its_own_is_closed_to_others():
+def test_a_cluster_of_its_own_is_closed_to_others(alone):
     ray.shutdown()
     before = set(psutil.Process().children(recursive=True))
-    RayBackend(report_epochs, SLOW, preload=[__name__])
+    backend_here()
     started = set(psutil.Process().children(recursive=True)) - before
     listening = {
         connection.laddr.ip.removeprefix("::ffff:")
@@ -339,6 +330,137 @@ def test_a_cluster_of_its_own_is_closed_to_others():
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
+
+
+def test_a_stopped_trial_ends_at_its_report_and_its_process_stays_warm(alone, go, monkeypatch):
+    monkeypatch.setattr(ray_backend, "GRACE", LONG)  # it is not interrupted
+    backend = start_endless(go)
+    backend.stop_trial(0)
+    backend.stop_all()
+    assert not backend._trials[0]._interrupted
+    assert alive(pids_of(backend)) == pids_of(backend)
+    backend.start_trial({"x": 0.5, "file": str(go)})
+    wait_for_report(backend)
+    go.touch()
+    assert wait_for_end(backend, 1) == "Completed"
+
+
+@pytest.mark.idle
+def test_a_stopped_trial_ends_within_a_second(alone, go):
+    backend = start_endless(go)
+    backend.stop_trial(0)
+    start = time.monotonic()
+    backend.stop_all()
+    assert time.monotonic() - start < 1
+
+
+def start_endless(go):
+    backend = backend_here(report_until, SPACE | {"file": str(go)})
+    backend.start_trial({"x": 0.5, "file": str(go)})
+    wait_for_report(backend)
+    return backend
+
+
+#: What can be interrupted is: Python code can, but not a wait in the system, and not what catches everything.
+HANGING = {"busy": "stays warm", "asleep": "is killed", "stubborn": "is killed"}
+
+
+@pytest.mark.parametrize("kind", HANGING)
+def test_a_trial_that_hangs_is_stopped_by_force(alone, monkeypatch, kind):
+    monkeypatch.setattr(ray_backend, "GRACE", 1)
+    if HANGING[kind] == "stays warm":
+        monkeypatch.setattr(ray_backend, "_SECONDS_TO_END", LONG)  # it is interrupted, and not killed
+    backend = start_hanging(kind)
+    start = time.monotonic()
+    backend.stop_all()
+    assert time.monotonic() - start >= 1
+    if HANGING[kind] == "stays warm":
+        assert alive(pids_of(backend))
+    else:
+        wait_until_ended(pids_of(backend))
+
+
+@pytest.mark.idle
+@pytest.mark.parametrize("kind", HANGING)
+def test_a_trial_that_hangs_has_its_grace_and_no_more(alone, kind):
+    backend = start_hanging(kind)
+    start = time.monotonic()
+    backend.stop_all()
+    assert 5 <= time.monotonic() - start < 8
+    assert bool(alive(pids_of(backend))) == (HANGING[kind] == "stays warm")
+
+
+def start_hanging(kind):
+    def objective(x):
+        from syne_tune import Reporter
+
+        Reporter()(epoch=1, error=x, pid=os.getpid())
+        while True:
+            try:
+                time.sleep(10 * LONG if kind == "asleep" else 0.01)
+            except BaseException:
+                if kind != "stubborn":
+                    raise
+
+    backend = backend_here(objective)
+    backend.start_trial({"x": 0.5})
+    wait_for_report(backend)
+    return backend
+
+
+def test_what_child_processes_and_libraries_print_arrives_too(alone):
+    def objective(x):
+        print("by Python", flush=True)
+        os.write(1, b"by a library\n")
+        subprocess.run([sys.executable, "-c", "import sys; print('by a child'); print('oh', file=sys.stderr)"])
+        os.write(1, "ü".encode()[:1])
+        report_epochs(x, n_epochs=1)
+
+    backend = backend_here(objective)
+    backend.start_trial({"x": 0.5})
+    assert wait_for_end(backend, 0) == "Completed"
+    assert [line.strip() for line in backend.stdout(0)[:3]] == ["by Python", "by a library", "by a child"]
+    assert backend.stderr(0) == ["oh\n"]
+
+
+def test_lines_arrive_while_the_trial_runs(alone, go):
+    def objective(x, file):
+        print("hello")
+        while not os.path.exists(file):
+            time.sleep(0.05)
+        report_epochs(x, n_epochs=1)
+
+    backend = backend_here(objective, SPACE | {"file": str(go)})
+    backend.start_trial({"x": 0.5, "file": str(go)})
+    wait_for(lambda: backend.fetch_status_results([0]) and backend.stdout(0) == ["hello\n"], LONG, "the line")
+    go.touch()
+    assert wait_for_end(backend, 0) == "Completed"
+
+
+def test_the_learning_curve_is_the_one_of_a_process_of_its_own(alone):
+    space = {"learning_rate": uniform(0.01, 1), "batch_size": 256, "max_epochs": 1}
+    config = {"learning_rate": 0.1, "batch_size": 256, "max_epochs": 1}
+    backend = RayBackend(hpo_objective_lenet_synetune, space)
+    found = []
+    for trial_id in range(2):
+        backend.start_trial(config)
+        assert wait_for_end(backend, trial_id) == "Completed"
+        found.append([report["validation_error"] for report in backend._trials[trial_id].reports()])
+    here = runs.run_here(hpo_objective_lenet_synetune, config)
+    assert found == [list(here.validation_error)] * 2
+
+
+def test_what_it_cannot_do_is_refused_by_name_and_the_trial_goes_on(alone, go):
+    backend = start_endless(go)
+    with pytest.raises(NotImplementedError, match="RayBackend can't pause a trial"):
+        backend.pause_trial(0)
+    with pytest.raises(NotImplementedError, match="RayBackend can't resume a trial"):
+        backend.resume_trial(0)
+    with pytest.raises(NotImplementedError, match="RayBackend can't copy the checkpoint"):
+        backend.start_trial({"x": 0.5, "file": str(go)}, checkpoint_trial_id=0)
+    assert backend._trial_dict[0].status == "InProgress" and backend.trial_ids == [0]
+    go.touch()
+    assert wait_for_end(backend, 0) == "Completed"
 
 
 def test_a_cluster_of_its_own_asks_for_a_token_and_reports_to_nobody(tmp_path):
@@ -355,3 +477,58 @@ print(get_authentication_mode() == AuthenticationMode.TOKEN, usage_stats_enabled
     )
     assert found.stdout.split()[-2:] == ["True", "False"], found.stderr
     assert (tmp_path / ".ray" / "auth_token").exists()
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_needs_something():
+    with pytest.raises(ValueError, match="needs CPUs or GPUs"):
+        RayBackend(report_epochs, SPACE, num_cpus=0)
+
+
+def assert_nothing_answers(address):
+    ray.shutdown()
+    with pytest.raises(ConnectionError, match=f"No Ray cluster answers at {address} "):
+        RayBackend(report_epochs, SPACE, address=address)
+
+
+NOWHERE = ["127.0.0.1:1", "127.0.0.1", "nowhere.invalid:6379"]
+
+
+@pytest.mark.parametrize("address", NOWHERE)
+def test_an_address_where_nothing_answers(address):
+    assert_nothing_answers(address)
+
+
+def test_an_address_where_something_else_answers(web_server):
+    assert_nothing_answers(web_server)
+
+
+@pytest.mark.idle
+@pytest.mark.parametrize("address", NOWHERE)
+def test_an_address_where_nothing_answers_is_told_at_once(address):
+    start = time.monotonic()
+    assert_nothing_answers(address)
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.idle
+def test_an_address_where_something_else_answers_is_told_at_once(web_server):
+    start = time.monotonic()
+    assert_nothing_answers(web_server)
+    assert time.monotonic() - start < 10
+
+
+@pytest.fixture
+def web_server():
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield "127.0.0.1:" + server.stdout.readline().split("port ")[1].split()[0]
+    finally:
+        server.kill()

@@ -1,11 +1,20 @@
-"""Runs with real trial processes. The objectives are quick, because it is the run that is under test."""
+"""Runs: what they show and keep while they go on, what they leave when they end badly, and who ran when.
 
+Most run a real tuner on trials without processes (`Scripted`), which take no time. The objectives of the others are
+quick, because it is the run that is under test.
+"""
+
+import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
 import textwrap
 import time
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,14 +23,558 @@ import pytest
 from helpers import assert_interrupted, kernel, wait_for
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.backend import PythonBackend
+from syne_tune.backend.trial_backend import TrialBackend
+from syne_tune.backend.trial_status import Status
 from syne_tune.config_space import uniform
 from syne_tune.experiments import load_experiment
 from syne_tune.optimizer.baselines import RandomSearch
+from syne_tune.optimizer.scheduler import SchedulerDecision, TrialSuggestion
+from syne_tune.tuning_status import TuningStatus
 
 from async_hpo import runs
 from async_hpo.chapter import hpo_objective_lenet_synetune, lenet_config_space
 
 pytestmark = pytest.mark.usefixtures("folder")
+
+CAP = 600  # seconds after which a run ends that should have ended long before
+SPACE = {"x": uniform(0, 1)}
+NAN = float("nan")
+
+# --- trials that follow a script -------------------------------------------------------------------------------------
+
+
+class Scripted(TrialBackend):
+    """Trials without processes. Whenever the tuner looks, a trial does the next step of its script: it reports an
+    error (a number), or metrics (a dict), or ends (with a status). After its last step, and without a script, it just
+    runs."""
+
+    def __init__(self, *scripts, errors=()):
+        super().__init__()
+        self.scripts, self.errors = [list(script) for script in scripts], dict(errors)
+        self.metrics, self.statuses, self.stopped = {}, {}, []
+
+    def over(self, status=None):
+        """All scripts have been played to their ends."""
+        return len(self.trial_ids) >= len(self.scripts) and not any(self.scripts)
+
+    def _schedule(self, trial_id, config):
+        self.metrics.setdefault(trial_id, [])
+        self.statuses[trial_id] = Status.in_progress
+
+    def fetch_status_results(self, trial_ids):
+        for trial_id in trial_ids:
+            if trial_id < len(self.scripts) and self.scripts[trial_id]:
+                self._do(trial_id, self.scripts[trial_id].pop(0))
+        return super().fetch_status_results(trial_ids)
+
+    def _do(self, trial_id, step):
+        if isinstance(step, str):
+            self.statuses[trial_id] = step
+            return
+        metrics = step if isinstance(step, dict) else {"error": step}
+        self.metrics[trial_id].append(metrics | {"st_worker_timestamp": time.time(), "st_worker_time": 1.0})
+
+    def _all_trial_results(self, trial_ids):
+        return [self._trial_dict[i].add_results(self.metrics[i], self.statuses[i], datetime.now()) for i in trial_ids]
+
+    def _stop_trial(self, trial_id, result):
+        self.statuses[trial_id] = Status.stopped
+        self.stopped.append(trial_id)
+
+    def _pause_trial(self, trial_id, result):
+        self.statuses[trial_id] = Status.paused
+
+    def _resume_trial(self, trial_id):
+        pass
+
+    def trial_path(self, trial_id):
+        return Path("logs") / str(trial_id)
+
+    def stderr(self, trial_id):
+        return self.errors.get(trial_id, [])
+
+    stdout = stderr
+
+    def entrypoint_path(self):
+        return Path(__file__)
+
+
+def play(backend, scheduler=None, callbacks=None, stop=None, save_tuner=False):
+    """Run a tuner until the scripts are over, or until `stop` says so."""
+    tuner = Tuner(
+        trial_backend=backend,
+        scheduler=scheduler or RandomSearch(SPACE, metrics=["error"]),
+        stop_criterion=stop or backend.over,
+        n_workers=2,
+        sleep_time=0,
+        tuner_name="test",
+        max_failures=1000,
+        callbacks=callbacks or [runs.TrialGuard(), runs.SafeResults(), runs.ProgressBar(CAP)],
+        save_tuner=save_tuner,
+        output_logger=runs.QuietLogger(),
+    )
+    tuner.run()
+    return tuner
+
+
+def statuses_of(run):
+    return run.trials.set_index("trial_id").status.to_dict()
+
+
+# --- trials that fail ------------------------------------------------------------------------------------------------
+
+
+def test_failed_silent_and_nan_trials_leave_the_others_alone(capsys):
+    backend = Scripted(
+        [Status.failed],
+        [0.5, 0.4, Status.completed],
+        [Status.completed],  # without a report
+        [NAN, Status.completed],
+        [0.6, Status.failed],
+        [0.45, Status.completed],
+        errors={0: ["Traceback\n", "ValueError: no luck\n"]},
+    )
+    tuner = play(backend)
+    run = runs.load_run("test")
+    expected = ["Failed", "Completed", "Failed", "Completed", "Failed", "Completed"]
+    assert [statuses_of(run)[trial_id] for trial_id in range(6)] == expected
+    assert set(statuses_of(run).values()) <= {"Failed", "Completed", "Stopped"}, "nothing goes on"
+    reported = {trial_id: list(rows.error) for trial_id, rows in run.reports.groupby("trial_id")}
+    assert reported == {1: [0.5, 0.4], 3: [pytest.approx(NAN, nan_ok=True)], 4: [0.6], 5: [0.45]}
+    assert run.incumbent().error.iloc[-1] == 0.4 == load_experiment(tuner.name).best_config()["error"]
+    out = capsys.readouterr().out
+    assert "Trial 0 failed; its last lines say (all of it in logs/0/std.err):\n" in out
+    assert "    Traceback\n    ValueError: no luck\n" in out
+    assert "Trial 2 failed; it ended without a report" in out and "Trial 4 failed; its last lines" in out
+    assert "3 failed, best error 0.400" in out
+    assert not any(f"Trial {trial_id} failed" in out for trial_id in (1, 3, 5))
+
+
+def test_a_failure_is_told_once_with_its_last_lines(capsys):
+    lines = [f"line {number}\n" for number in range(1, 8)]
+    backend, guard = Scripted([], errors={0: lines}), runs.TrialGuard(num_lines=3)
+    trial = backend.start_trial({"x": 0.5})
+    guard._tuner = SimpleNamespace(trial_backend=backend, scheduler=RandomSearch(SPACE, metrics=["error"]))
+    for _ in range(2):
+        guard.on_fetch_status_results({0: (trial, Status.failed)}, [])
+    out = capsys.readouterr().out
+    assert out.count("Trial 0 failed") == 1
+    assert "line 5" in out and "line 7" in out and "line 4" not in out
+
+
+def test_a_trial_that_reports_and_ends_at_once_has_not_failed():
+    backend, guard = Scripted([]), runs.TrialGuard()
+    trial = backend.start_trial({"x": 0.5})
+    guard._tuner = SimpleNamespace(trial_backend=backend, scheduler=RandomSearch(SPACE, metrics=["error"]))
+    statuses = {0: (trial, Status.completed)}
+    guard.on_fetch_status_results(statuses, [(0, {"error": 0.5})])
+    assert statuses == {0: (trial, Status.completed)}
+
+
+def test_all_trials_may_fail():
+    backend = Scripted(*[[Status.failed]] * 5)
+    play(backend)
+    assert not (runs.experiment_path() / "test").exists()  # its name has a date
+    (folder,) = runs.experiment_path().glob("test-*")
+    assert set(pd.read_csv(folder / "trials.csv").status[:5]) == {"Failed"}
+    assert not (folder / "results.csv.zip").exists(), "no report, no reports"
+
+
+def test_a_wrong_metric_name_is_a_clear_error_and_ends_the_other_trials(capsys):
+    backend = Scripted([0.5, 0.5], [{"epoch": 1, "accuracy": 0.7}])
+    message = r"Trial 1 reported epoch, accuracy, but the scheduler waits for 'error': use one name"
+    with pytest.raises(ValueError, match=message):
+        play(backend)
+    assert set(backend.stopped) == {0, 1}
+
+
+@pytest.mark.slow
+def test_trials_that_fail_in_real_processes_leave_the_others_alone(capsys):
+    def moody(x):
+        from syne_tune import Reporter
+
+        report = Reporter()
+        if x < 0.3:
+            raise ValueError(f"no luck with {x:.3f}")
+        if x > 0.8:
+            return  # without a report
+        report(epoch=1, error=x)
+
+    points = [{"x": x} for x in (0.1, 0.5, 0.9, 0.4)]
+    np.random.seed(0)
+    tuner = Tuner(
+        trial_backend=PythonBackend(tune_function=moody, config_space=SPACE),
+        scheduler=RandomSearch(SPACE, metrics=["error"], points_to_evaluate=points),
+        stop_criterion=lambda status: status.wallclock_time > CAP or all_ended(status, range(4)),
+        n_workers=2,
+        sleep_time=0.1,
+        tuner_name="test",
+        max_failures=1000,
+        callbacks=[runs.TrialGuard(), runs.SafeResults(), runs.ProgressBar(CAP)],
+        output_logger=runs.QuietLogger(),
+    )
+    tuner.run()
+    status = statuses_of(runs.load_run("test"))
+    assert [status[trial_id] for trial_id in range(4)] == ["Failed", "Completed", "Failed", "Completed"]
+    out = capsys.readouterr().out
+    assert "ValueError: no luck with 0.100" in out and "Trial 2 failed; it ended without a report" in out
+
+
+def all_ended(status, trial_ids):
+    running = (None, Status.in_progress)
+    return all(status.last_trial_status_seen.get(trial_id) not in running for trial_id in trial_ids)
+
+
+@pytest.mark.slow
+def test_no_process_is_left_when_a_run_ends_with_an_error():
+    def objective(x):
+        from syne_tune import Reporter
+
+        Reporter()(epoch=1, accuracy=x)
+
+    before = psutil.Process().children()
+    with pytest.raises(ValueError, match="waits for 'error'"):
+        play(
+            PythonBackend(tune_function=objective, config_space=SPACE),
+            stop=StoppingCriterion(max_wallclock_time=CAP),
+        )
+    assert psutil.Process().children() == before, "no trial process is left, not even a zombie"
+
+
+# --- before a run and after it ---------------------------------------------------------------------------------------
+
+
+def started(backend, tmp_path, n_workers=3):
+    """A tuner as `TrialGuard` sees it when it begins."""
+    tuner = SimpleNamespace(
+        tuner_path=tmp_path / "made" / "by guard", trial_backend=backend, n_workers=n_workers,
+        start_jobs_without_delay=True,
+    )  # fmt: skip
+    runs.TrialGuard().on_tuning_start(tuner)
+    return tuner
+
+
+def test_a_cluster_is_asked_whether_it_has_places_and_gets_a_trial_when_one_is_free(tmp_path):
+    asked = []
+    backend = Scripted()
+    backend.check_workers = asked.append
+    assert not started(backend, tmp_path).start_jobs_without_delay and asked == [3]
+    tuner = started(Scripted(), tmp_path)
+    assert tuner.start_jobs_without_delay and tuner.tuner_path.is_dir()
+
+
+def python_backend(binary, folder):
+    """Syne Tune's own back-end, with this interpreter, and its files in this folder."""
+    backend = PythonBackend(tune_function=report_once, config_space=SPACE)
+    backend.set_path(str(folder), "test")
+    backend.binary = str(binary)
+    return backend
+
+
+def report_once(x):
+    from syne_tune import Reporter
+
+    Reporter()(error=x)
+
+
+def test_paths_with_spaces_are_made_relative(monkeypatch, tmp_path):
+    clone = tmp_path / "a clone"
+    (clone / "notebooks").mkdir(parents=True)
+    monkeypatch.chdir(clone / "notebooks")
+    backend = python_backend(clone / "python", clone / "experiments")
+    script = backend.entry_point
+    started(backend, tmp_path)
+    assert backend.binary == "../python" and backend.local_path == Path("../experiments")
+    assert Path(backend.entry_point).resolve() == Path(script).resolve()
+
+
+@pytest.mark.parametrize("what", ["binary", "folder"])
+def test_a_path_whose_space_stays_is_told(monkeypatch, tmp_path, what):
+    monkeypatch.chdir(tmp_path)
+    paths = {"binary": tmp_path / "python", "folder": tmp_path / "experiments"} | {what: tmp_path / "a b" / what}
+    with pytest.raises(ValueError, match=f"from a path with a space: 'a b/{what}'. Move the folder"):
+        started(python_backend(**paths), tmp_path)
+
+
+def test_paths_without_spaces_stay_as_they_are(tmp_path):
+    backend = python_backend(tmp_path / "python", tmp_path / "experiments")
+    before = backend.binary, backend.entry_point, backend.local_path
+    started(backend, tmp_path)
+    assert (backend.binary, backend.entry_point, backend.local_path) == before
+
+
+def test_trials_still_running_are_stopped_and_waited_for():
+    class Waited:
+        def wait(self, timeout):
+            waited.append(timeout)
+
+    backend, waited = Scripted([0.5], [0.6]), []
+    backend.trial_subprocess = {0: Waited(), 1: Waited()}
+    play(backend)
+    assert backend.stopped[:2] == [0, 1] and len(waited) == 2 and all(waited)
+
+
+# --- what is kept on disk --------------------------------------------------------------------------------------------
+
+
+class Decides(RandomSearch):
+    """Random search that stops trial 0 and pauses trial 1 after their second reports, and resumes that in the end."""
+
+    def __init__(self):
+        super().__init__(SPACE, metrics=["error"])
+        self.n_suggested, self.seen = 0, {}
+
+    def suggest(self):
+        self.n_suggested += 1
+        return TrialSuggestion.resume_suggestion(1) if self.n_suggested == 5 else super().suggest()
+
+    def on_trial_result(self, trial, result):
+        self.seen[trial.trial_id] = n = self.seen.get(trial.trial_id, 0) + 1
+        decisions = {(0, 2): SchedulerDecision.STOP, (1, 2): SchedulerDecision.PAUSE}
+        return decisions.get((trial.trial_id, n), SchedulerDecision.CONTINUE)
+
+
+def test_trials_stopped_paused_and_resumed_by_the_scheduler_are_kept_as_such():
+    class Keeps(runs.SafeResults):
+        """Notes each trial's status in every round of the tuner."""
+
+        def on_loop_end(self):
+            super().on_loop_end()
+            noted.append({trial_id: trial["status"] for trial_id, trial in self.trials.items()})
+            ends.append(self.trials[1].get("end"))
+
+    noted, ends = [], []
+    backend = Scripted(
+        [0.5, 0.4], [0.6, 0.5, 0.4, Status.completed], [0.3, Status.completed], [0.2, 0.2, Status.completed]
+    )
+    play(backend, Decides(), [runs.TrialGuard(), Keeps()])
+    run = runs.load_run("test")
+    assert [statuses_of(run)[trial_id] for trial_id in range(4)] == ["Stopped", "Completed", "Completed", "Completed"]
+    seen = [statuses[1] for statuses in noted]
+    assert [s for i, s in enumerate(seen) if i == 0 or s != seen[i - 1]] == [
+        "InProgress", "Paused", "InProgress", "Completed",
+    ]  # fmt: skip
+    paused = [end for status, end in zip(seen, ends, strict=True) if status == "Paused"]
+    resumed = [end for status, end in zip(seen, ends, strict=True) if status == "InProgress"][-1]
+    assert paused[0] > 0 and np.isnan(resumed), "it has no end while it goes on"
+    assert (run.reports.trial_id == 1).sum() == 3, "the reports after the pause, too"
+
+
+def test_a_trial_that_ended_by_itself_was_not_stopped():
+    """Its last report and its end are seen at once; the scheduler would have stopped it."""
+    keeper = runs.SafeResults()
+    keeper.save_results_at_frequency = lambda: None
+    trial = Scripted([]).start_trial({"x": 0.5})
+    keeper.on_start_trial(trial)
+    keeper.on_fetch_status_results({0: (trial, Status.completed)}, [])
+    keeper.on_trial_result(trial, Status.completed, {"error": 0.5}, SchedulerDecision.STOP)
+    assert keeper.trials[0]["status"] == Status.completed
+    keeper.on_start_trial(trial)
+    keeper.on_trial_result(trial, Status.in_progress, {"error": 0.5}, SchedulerDecision.STOP)
+    assert keeper.trials[0]["status"] == Status.stopped
+
+
+class Clock:
+    """In place of the module `time`."""
+
+    def __init__(self):
+        self.now = 50.0
+
+    def monotonic(self):
+        return self.now
+
+    def time(self):
+        return 1000 + self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(runs, "time", clock)
+    return clock
+
+
+class Reporting:
+    """A `SafeResults` that is told of one trial's reports by hand."""
+
+    def __init__(self, folder, min_interval):
+        self.folder, self.metadata = folder, {}
+        self.keeper = runs.SafeResults(min_interval)
+        self.keeper.on_tuning_start(
+            SimpleNamespace(tuner_path=folder, results_update_interval=0, n_workers=3, metadata=self.metadata)
+        )
+        self.trial = Scripted([]).start_trial({"x": 0.5})
+        self.trial.creation_time = datetime.fromtimestamp(1007)
+        self.keeper.on_start_trial(self.trial)
+
+    def report(self, error):
+        self.keeper.on_trial_result(self.trial, Status.in_progress, {"error": error}, SchedulerDecision.CONTINUE)
+
+    def on_disk(self):
+        path = self.folder / "results.csv.zip"
+        return pd.read_csv(path).error.tolist() if path.exists() else None
+
+
+def test_nothing_is_written_twice_within_min_interval(clock, tmp_path):
+    run = Reporting(tmp_path, min_interval=5.0)
+    assert run.on_disk() is None
+    for seconds, error, expected in [
+        (0, 0.9, [0.9]), (1, 0.8, [0.9]), (3.9, 0.7, [0.9]), (0.1, 0.6, [0.9, 0.8, 0.7, 0.6]), (4, 0.5, None),
+    ]:  # fmt: skip
+        clock.now += seconds
+        run.report(error)
+        run.keeper.on_loop_end()
+        assert run.on_disk() == (expected or [0.9, 0.8, 0.7, 0.6]), f"at {clock.now - 50} s"
+
+
+def test_the_last_reports_are_written_when_the_run_ends_however_soon(clock, tmp_path):
+    run = Reporting(tmp_path, min_interval=5.0)
+    run.report(0.9)
+    run.keeper.on_loop_end()
+    run.report(0.8)
+    run.keeper.on_loop_end()
+    assert run.on_disk() == [0.9]
+    clock.now += 1
+    run.keeper.on_tuning_end()
+    assert run.on_disk() == [0.9, 0.8]
+    assert pd.read_csv(tmp_path / "trials.csv").to_dict("records") == [
+        {"trial_id": 0, "status": "Stopped", "start": 1007.0, "end": 1051.0}
+    ], "a trial cut by the run's end"
+    assert run.metadata == {"n_workers": 3}
+
+
+def test_a_round_without_news_writes_nothing(clock, tmp_path):
+    run = Reporting(tmp_path, min_interval=0.0)
+    run.report(0.9)
+    run.keeper.on_loop_end()
+    for name in ("results.csv.zip", "trials.csv"):
+        (tmp_path / name).unlink()
+    clock.now += 100
+    run.keeper.on_loop_end()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trial_without_a_report_is_news(clock, tmp_path):
+    run = Reporting(tmp_path / "new" / "folder", min_interval=0.0)
+    run.keeper.on_loop_end()
+    trials = pd.read_csv(tmp_path / "new" / "folder" / "trials.csv")
+    assert trials.status.tolist() == ["InProgress"] and trials.end.isna().all()
+
+
+def test_a_run_that_ended_before_it_began_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs.SafeResults().on_tuning_end()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_write_that_is_cut_off_leaves_the_whole_file_of_before(monkeypatch, tmp_path):
+    path = tmp_path / "trials.csv"
+    runs.write_csv(pd.DataFrame({"a": [1, 2]}), path)
+    assert path.read_text() == "a\n1\n2\n" and list(tmp_path.iterdir()) == [path]
+
+    def half(self, file, **options):
+        Path(file).write_text("a\n3")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", half)
+    with pytest.raises(KeyboardInterrupt):
+        runs.write_csv(pd.DataFrame({"a": [3, 4]}), path)
+    assert path.read_text() == "a\n1\n2\n"
+
+
+@pytest.mark.slow
+def test_a_kill_while_writing_leaves_a_whole_file(tmp_path):
+    """One process imports what it takes; its forks write, and are killed at different moments."""
+    program = textwrap.dedent("""
+        import os, signal, sys, time
+        from async_hpo import runs
+
+        def write_forever():
+            keeper = runs.SafeResults()
+            keeper.csv_file = sys.argv[1]
+            keeper.results = [{"trial_id": i, "epoch": i, "error": i / 7} for i in range(5_000)]
+            keeper.trials = {0: {"trial_id": 0, "status": "InProgress", "start": 0.0}}
+            while True:
+                keeper.store_results()
+                os.write(written, b"w")
+
+        for delay in (0.0, 0.003, 0.007, 0.013, 0.019, 0.031, 0.047, 0.062):
+            seen, written = os.pipe()
+            if (writer := os.fork()) == 0:
+                write_forever()
+            os.read(seen, 1)
+            time.sleep(delay)
+            os.kill(writer, signal.SIGKILL)
+            os.waitpid(writer, 0)
+            print(len(runs.pd.read_csv(sys.argv[1])), len(runs.pd.read_csv(sys.argv[2])))
+    """)
+    paths = [tmp_path / "results.csv.zip", tmp_path / "trials.csv"]
+    found = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=CAP)
+    assert found.stdout.splitlines() == ["5000 1"] * 8, found.stderr
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def shown(capsys):
+    """What the progress bar shows at the end: it writes its line again and again."""
+    return capsys.readouterr().out.rsplit("\r", 1)[-1].rstrip("\n")
+
+
+def bar_of(monkeypatch, seconds, results=(), statuses=(), do_minimize=True, budget=200):
+    """A progress bar's line after these seconds, reports and statuses of trials."""
+    monkeypatch.setattr("syne_tune.tuning_status.time", SimpleNamespace(perf_counter=lambda: 0.0))
+    status, backend = TuningStatus(["error"]), Scripted(*[[]] * len(statuses))
+    trials = [backend.start_trial({"x": 0.5}) for _ in statuses]
+    status.update({t.trial_id: (t, s) for t, s in zip(trials, statuses, strict=True)}, list(enumerate(results)))
+    scheduler = RandomSearch(SPACE, metrics=["error"], do_minimize=do_minimize)
+    bar = runs.ProgressBar(budget)
+    bar.on_tuning_start(SimpleNamespace(tuning_status=status, scheduler=scheduler))
+    monkeypatch.setattr("syne_tune.tuning_status.time", SimpleNamespace(perf_counter=lambda: seconds))
+    bar.on_loop_end()
+    return bar
+
+
+def test_the_bar_shows_time_trials_and_the_best_error(capsys, monkeypatch):
+    bar_of(monkeypatch, 50.0, [{"error": 0.75}, {"error": 0.25}, {"error": 0.5}], ["Completed", "Failed", "InProgress"])
+    line = shown(capsys)
+    assert line.startswith(" 25%|") and "| 50 of 200 s, " in line
+    assert line.endswith("1 of 3 trials finished, 1 failed, best error 0.250")
+
+
+def test_the_bar_shows_the_largest_metric_where_that_is_best(capsys, monkeypatch):
+    bar_of(monkeypatch, 50.0, [{"error": 0.75}, {"error": 0.25}], ["Completed"] * 2, do_minimize=False)
+    assert shown(capsys).endswith("2 of 2 trials finished, best error 0.750"), "and no failures, since there are none"
+
+
+def test_the_bar_is_full_at_the_end_of_the_budget_and_not_fuller(capsys, monkeypatch):
+    bar_of(monkeypatch, 201.3)
+    line = shown(capsys)
+    assert line.startswith("100%|") and "| 200 of 200 s, 0 of 0 trials finished" in line and "best" not in line
+
+
+def test_the_bar_ends_silently_and_can_be_saved_while_open(capsys, monkeypatch):
+    bar = bar_of(monkeypatch, 50.0)
+    assert bar.__getstate__()["_bar"] is None and bar.__getstate__()["max_wallclock_time"] == 200
+    capsys.readouterr()
+    bar.on_tuning_end()
+    bar.on_tuning_end()  # as when the run ends twice, or before it began
+    assert capsys.readouterr().out == ""
+
+
+def test_a_run_prints_its_name_one_line_of_progress_and_where_its_results_lie(capsys, folder):
+    logger = logging.getLogger("syne_tune")
+    logger.setLevel(logging.INFO)
+    tuner = play(Scripted([0.5, Status.completed], [Status.failed]), save_tuner=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tuner.name} on 2 workers"
+    assert lines[-1] == f"Results and logs: {os.path.relpath(folder / tuner.name)}"
+    told = [line for line in lines[1:-1] if line.startswith(("Trial", "["))]
+    assert len(told) == 1 and told[0].startswith("Trial 1 failed"), "no line for each trial that starts or ends"
+    assert logger.level == logging.ERROR, "log messages would come between"
+
+
+# --- interrupts and kills --------------------------------------------------------------------------------------------
 
 # The text of a program that a test starts in a process of its own, to kill or to interrupt it.
 PROGRAM = """
@@ -36,43 +589,25 @@ def objective(x, pause):
     import time
     from syne_tune import Reporter
     report = Reporter()
-    for epoch in range(1, 1000):
+    for epoch in range(1, 10_000):
         time.sleep(pause)
         report(epoch=epoch, error=x / epoch)
 
-space = {"x": uniform(0, 1), "pause": 0.5}
+space = {"x": uniform(0, 1), "pause": 0.2}
 tuner = Tuner(
     trial_backend=PythonBackend(tune_function=objective, config_space=space),
     scheduler=RandomSearch(space, metrics=["error"]),
-    stop_criterion=StoppingCriterion(max_wallclock_time=SECONDS),
-    n_workers=2, sleep_time=1, tuner_name="program", suffix_tuner_name=False, max_failures=1000,
-    callbacks=[runs.TrialGuard(), runs.SafeResults(), runs.ProgressBar(SECONDS)], output_logger=runs.QuietLogger(),
+    stop_criterion=StoppingCriterion(max_wallclock_time=600, max_num_evaluations=EVALUATIONS),
+    n_workers=2, sleep_time=0.2, tuner_name="program", suffix_tuner_name=False, max_failures=1000,
+    callbacks=[runs.TrialGuard(), runs.SafeResults(), runs.ProgressBar(600)], output_logger=runs.QuietLogger(),
 )
 tuner.run()
 """
-
-
-def run_tuner(objective, seconds, space=None, **options):
-    space = space or {"x": uniform(0, 1)}
-    np.random.seed(0)
-    tuner = Tuner(
-        trial_backend=PythonBackend(tune_function=objective, config_space=space),
-        scheduler=RandomSearch(space, metrics=["error"]),
-        stop_criterion=StoppingCriterion(max_wallclock_time=seconds),
-        n_workers=2,
-        sleep_time=0.2,
-        tuner_name="test",
-        max_failures=1000,
-        callbacks=[runs.TrialGuard(), runs.SafeResults(), runs.ProgressBar(seconds)],
-        output_logger=runs.QuietLogger(),
-        **options,
-    )
-    tuner.run()
-    return tuner
+FOREVER = PROGRAM.replace("EVALUATIONS", "None")
 
 
 def processes_of(folder):
-    """Processes, zombies too, that mention `folder` in their command line, or are children of this one."""
+    """Processes, zombies too, that mention `folder` in their command line."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -83,160 +618,88 @@ def processes_of(folder):
     return found
 
 
-def number_of_results(folder):
+def results_of_program(folder):
+    """What another process, this one, can read while the program runs."""
     results = load_experiment("program", local_path=str(folder)).results
-    return 0 if results is None else len(results)
+    return [] if results is None else results.st_worker_timestamp.tolist()
 
 
-# --- trials that fail ------------------------------------------------------------------------------------------------
-
-
-def moody(x):
-    from syne_tune import Reporter
-
-    report = Reporter()
-    if x < 0.3:
-        raise ValueError(f"no luck with {x:.3f}")
-    if x < 0.45:
-        return  # without a report
-    report(epoch=1, error=float("nan") if x > 0.8 else x)
-
-
-def test_failing_and_nan_trials_leave_the_others_alone(capsys, folder):
-    tuner = run_tuner(moody, seconds=12)
-    out = capsys.readouterr().out
-    run = runs.load_run("test")
-    assert run.wallclock_time > 11, "the run goes on to its budget"
-    status = run.trials.set_index("trial_id").status
-    x = {trial_id: trial.config["x"] for trial_id, trial in tuner.trial_backend._trial_dict.items()}
-    ended = status[status != "Stopped"].index
-    raised = [trial_id for trial_id in ended if x[trial_id] < 0.3]
-    silent = [trial_id for trial_id in ended if 0.3 <= x[trial_id] < 0.45]
-    nan = [trial_id for trial_id in ended if x[trial_id] > 0.8]
-    assert len(raised) >= 2 and silent and nan, "this test needs all kinds of trials"
-    assert set(status[status == "Failed"].index) == {*raised, *silent}
-    for trial_id in raised:
-        assert f"Trial {trial_id} failed; its last lines say" in out
-        assert f"ValueError: no luck with {x[trial_id]:.3f}" in out
-    assert f"Trial {silent[0]} failed; it ended without a report" in out
-    # Every other trial is kept, NaN too, but NaN is never the incumbent.
-    assert set(run.reports.trial_id) >= set(ended) - {*raised, *silent}
-    good = run.reports.error.dropna()
-    assert run.incumbent().error.iloc[-1] == good.min() == load_experiment(tuner.name).best_config()["error"]
-    assert f"best error {good.min():.3f}" in out
-
-
-def test_all_trials_failing_ends_with_the_budget(capsys):
-    def objective(x):
-        raise RuntimeError("always")
-
-    run_tuner(objective, seconds=4)
-    assert capsys.readouterr().out.count("RuntimeError: always") >= 2
-
-
-def test_a_wrong_metric_name_is_a_clear_error():
-    def objective(x):
-        from syne_tune import Reporter
-
-        Reporter()(epoch=1, accuracy=x)
-
-    before = psutil.Process().children()
-    with pytest.raises(ValueError, match=r"Trial \d reported epoch, accuracy, but the scheduler waits for 'error'"):
-        run_tuner(objective, seconds=20)
-    assert psutil.Process().children() == before, "no trial process is left, not even a zombie"
-
-
-# --- interrupts and kills --------------------------------------------------------------------------------------------
-
-
+@pytest.mark.slow
 def test_interrupting_the_kernel_leaves_no_process_and_every_result(folder):
     with kernel() as (manager, client, process):
-        request = client.execute(PROGRAM.replace("SECONDS", "300"))
-        wait_for(lambda: number_of_results(folder) >= 6, 60, "results")
-        before = number_of_results(folder)
+        request = client.execute(FOREVER)
+        wait_for(lambda: len(results_of_program(folder)) >= 6, CAP, "results")
+        before = results_of_program(folder)
         manager.interrupt_kernel()
         assert_interrupted(client, request)
         assert not process.children(recursive=True), "not even a zombie"
-        assert number_of_results(folder) >= before
+        assert set(before) <= set(results_of_program(folder))
         assert set(pd.read_csv(folder / "program" / "trials.csv").status) == {"Stopped"}
         assert not any(part.name.startswith(".part") for part in (folder / "program").iterdir())
 
 
-def test_killing_the_tuner_keeps_all_but_the_last_seconds(folder):
-    program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.replace("SECONDS", "300")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def killed(folder):
+    """Kill a tuner without warning: when that was, and what could be read just before."""
+    program = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        # Another process, this one, reads the results while the run goes on.
-        wait_for(lambda: number_of_results(folder) >= 8, 60, "results")
+        wait_for(lambda: len(results_of_program(folder)) >= 8, CAP, "results")
+        before = results_of_program(folder)
         program.kill()
-        killed = time.time()
+        when = time.time()
         program.wait()
-        run = load_experiment("program", local_path=str(folder))
-        trials = {path.name for path in (folder / "program").iterdir() if path.name.isdigit()}
-        for trial in trials:
-            reported = [
-                json.loads(line.split("]: ")[1])["st_worker_timestamp"]
-                for line in (folder / "program" / trial / "std.out").read_text().splitlines()
-            ]
-            kept = set(run.results[run.results.trial_id == int(trial)].st_worker_timestamp)
-            assert {stamp for stamp in reported if stamp < killed - 5} <= kept
+        return when, before
     finally:
         for process in processes_of(folder):  # PythonBackend's trials outlive a killed tuner
             process.kill()
 
 
-def test_a_kill_while_writing_leaves_a_whole_file(tmp_path):
-    program = textwrap.dedent("""
-        import sys
-        from async_hpo import runs
-        keeper = runs.SafeResults()
-        keeper.csv_file = sys.argv[1]
-        keeper.results = [{"trial_id": i, "epoch": i, "error": i / 7} for i in range(20_000)]
-        keeper.trials = {0: {"trial_id": 0, "status": "InProgress", "start": 0.0}}
-        while True:
-            keeper.store_results()
-            print("written", flush=True)
-    """)
-    path = tmp_path / "results.csv.zip"
-    for delay in (0.0, 0.013, 0.031, 0.047, 0.062):
-        writer = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
-        writer.stdout.readline()
-        time.sleep(delay)
-        writer.kill()
-        writer.wait()
-        assert len(pd.read_csv(path)) == 20_000
-        assert len(pd.read_csv(tmp_path / "trials.csv")) == 1
+def reported_by_trials(folder):
+    """Trial -> the times of its reports, as it wrote them itself."""
+    logs = {int(path.parent.name): path.read_text() for path in (folder / "program").glob("[0-9]*/std.out")}
+    return {
+        trial_id: [json.loads(line.split("]: ")[1])["st_worker_timestamp"] for line in log.splitlines()]
+        for trial_id, log in logs.items()
+    }
+
+
+@pytest.mark.slow
+def test_killing_the_tuner_loses_nothing_that_was_kept(folder):
+    _, before = killed(folder)
+    kept = load_experiment("program", local_path=str(folder)).results
+    assert set(before) <= set(kept.st_worker_timestamp)
+    for trial_id, reported in reported_by_trials(folder).items():
+        of_trial = kept[kept.trial_id == trial_id].st_worker_timestamp.tolist()
+        assert of_trial == reported[: len(of_trial)], "the first ones, none left out, each once"
+    assert runs.read_run(folder / "program").trials.status.tolist() == ["InProgress"] * 2
+
+
+@pytest.mark.idle
+@pytest.mark.slow
+def test_killing_the_tuner_keeps_all_but_the_last_seconds(folder):
+    when, _ = killed(folder)
+    kept = set(results_of_program(folder))
+    for reported in reported_by_trials(folder).values():
+        assert {stamp for stamp in reported if stamp < when - 5} <= kept
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------
 
 
-def run_program_in(folder, cwd):
-    """Run PROGRAM with an interpreter and a folder of results below `folder`, as in a clone."""
-    for path in (folder, cwd):
-        path.mkdir(parents=True, exist_ok=True)
+@pytest.mark.slow
+def test_spaces_and_korean_letters_in_the_path(tmp_path):
+    """An interpreter and a folder of results below such a folder, as in a clone."""
+    folder = tmp_path / "비동기 랜덤 탐색"
+    (folder / "notebooks").mkdir(parents=True)
     (folder / ".venv").symlink_to(sys.prefix)
-    return subprocess.run(
-        [folder / ".venv" / "bin" / "python", "-c", PROGRAM.replace("SECONDS", "6")],
-        cwd=cwd,
+    result = subprocess.run(
+        [folder / ".venv" / "bin" / "python", "-c", PROGRAM.replace("EVALUATIONS", "1")],
+        cwd=folder / "notebooks",
         env=os.environ | {"SYNETUNE_FOLDER": str(folder / "experiments")},
         capture_output=True,
         text=True,
     )
-
-
-def test_spaces_and_korean_letters_in_the_path(tmp_path):
-    folder = tmp_path / "비동기 랜덤 탐색"
-    result = run_program_in(folder, cwd=folder / "notebooks")
     assert result.returncode == 0, result.stderr
-    assert number_of_results(folder / "experiments") > 0
-
-
-def test_a_path_that_cannot_work_is_told_before_a_trial_starts(tmp_path):
-    result = run_program_in(tmp_path / "a b", cwd=tmp_path)
-    assert "ValueError: Syne Tune cannot start a trial from a path with a space" in result.stderr.splitlines()[-1]
-    assert not list((tmp_path / "a b" / "experiments" / "program").glob("[0-9]*"))
+    assert len(results_of_program(folder / "experiments")) > 1
 
 
 # --- who ran when ----------------------------------------------------------------------------------------------------
@@ -262,10 +725,11 @@ def test_shares_of_a_run_made_by_hand(folder):
     write_run(
         folder / "hand-1",
         trials=[(0, "Completed", 1000, 1041), (1, "Failed", 1010, 1030), (2, "Stopped", 1055, 1100)],
-        reports=[(0, 1020, 10, 0.5), (0, 1040, 30, 0.4), (2, 1080, 20, float("nan")), (2, 1090, 30, 0.6)],
+        reports=[(0, 1020, 10, 0.5), (0, 1040, 30, 0.4), (2, 1080, 20, NAN), (2, 1090, 30, 0.6)],
         n_workers=3,
     )
     run = runs.load_run("hand")
+    assert run.name == "hand-1" and run.metric == "error" and run.n_workers == 3
     assert run.wallclock_time == 100
     assert run.trials.worker.tolist() == [0, 1, 0]
     assert run.trials.end.tolist() == [40, 30, 100]
@@ -275,10 +739,46 @@ def test_shares_of_a_run_made_by_hand(folder):
     assert run.gaps().tolist() == [15]
 
 
+def test_a_run_that_mostly_starts_up(folder):
+    """1 worker, 100 s: 50 s of start-up, 10 s of training, 30 s without a report, 10 s idle."""
+    trials = [(0, "Completed", 1000, 1060), (1, "Failed", 1070, 1100)]
+    write_run(folder / "hand-1", trials, reports=[(0, 1060, 10, 0.5)], n_workers=1)
+    assert runs.load_run("hand").shares().to_dict() == pytest.approx({"useful": 0.1, "start-up": 0.8, "idle": 0.1})
+
+
+def test_reports_and_trials_come_in_the_order_of_time(folder):
+    write_run(
+        folder / "hand-1",
+        trials=[(1, "Completed", 1010, 1031), (0, "Completed", 1005, 1021)],
+        reports=[(1, 1030, 10, 0.4), (0, 1020, 12, 0.6), (1, 1025, 5, 0.5)],
+    )
+    run = runs.load_run("hand")
+    assert run.reports.time.tolist() == [20, 25, 30] and run.reports.error.tolist() == [0.6, 0.5, 0.4]
+    assert run.trials.trial_id.tolist() == [0, 1] and run.trials.start.tolist() == [5, 10]
+    assert run.trials.train_start.tolist() == [8, 20] and run.trials.end.tolist() == [20, 30]
+
+
+def test_a_trial_gets_the_lowest_worker_that_is_free():
+    """The last one starts before any is free, as the tuner saw it: on the one that is free next."""
+    seen = [(0, 0, 30), (1, 0, 20), (2, 20, 25), (3, 28, 60), (4, 30, 50), (5, 45, 70)]
+    trials = pd.DataFrame(seen, columns=["trial_id", "start", "end"]).assign(status="Stopped")
+    reports = pd.DataFrame({"trial_id": [0], "time": [9.0], "st_worker_time": [1.0]})
+    assert runs._who_ran_when(trials, reports, 2).worker.tolist() == [0, 1, 1, 1, 0, 0]
+
+
+def test_gaps_are_between_trials_of_one_worker(folder):
+    times = [(1000, 1010), (1001, 1020), (1013, 1030), (1024, 1025)]
+    trials = [(trial_id, "Failed", *start_and_end) for trial_id, start_and_end in enumerate(times)]
+    write_run(folder / "hand-1", trials, reports=[(3, 1025, 0, 0.5)])
+    assert runs.load_run("hand").gaps().to_dict() == {2: 3, 3: 4}
+
+
 def test_a_run_that_was_killed_ends_with_the_last_thing_known(folder):
     write_run(folder / "hand-1", trials=[(0, "InProgress", 1000, None)], reports=[(0, 1020, 10, 0.5)])
     run = runs.load_run("hand")
     assert run.wallclock_time == 20 and run.trials.end.tolist() == [20]
+    write_run(folder / "late-1", [(0, "InProgress", 1000, None), (1, "InProgress", 1033, None)], [(0, 1020, 10, 0.5)])
+    assert runs.load_run("late").wallclock_time == 33, "the start of a trial"
 
 
 def test_the_newest_run_is_found_and_the_readers_own_comes_first(folder):
@@ -286,6 +786,8 @@ def test_the_newest_run_is_found_and_the_readers_own_comes_first(folder):
         write_run(folder / f"hand-{created:.0f}", [(0, "Completed", 1000, 1001)], [(0, 1001, 1, 0.5)], created=created)
     assert runs.find_experiment("hand") == folder / "hand-7"
     assert runs.find_experiment("lenet-random-search").parent == runs.RECORDINGS
+    write_run(folder / "lenet-random-search-1", [(0, "Completed", 1000, 1001)], [(0, 1001, 1, 0.5)])
+    assert runs.find_experiment("lenet-random-search").parent == folder, "older, but the reader's own"
     with pytest.raises(FileNotFoundError, match=r"No run nothing-.*run its notebook first"):
         runs.find_experiment("nothing")
 
@@ -302,6 +804,7 @@ def test_the_same_seed_suggests_the_same_configurations():
     assert draw(0) == draw(0) != draw(1)
 
 
+@pytest.mark.slow
 def test_the_same_configuration_gives_the_same_curve_here_and_on_a_worker():
     config = {"learning_rate": 0.5, "batch_size": 256, "max_epochs": 1}
     np.random.seed(0)
@@ -310,9 +813,9 @@ def test_the_same_configuration_gives_the_same_curve_here_and_on_a_worker():
         scheduler=RandomSearch(
             lenet_config_space | {"max_epochs": 1}, metrics=["validation_error"], points_to_evaluate=[config] * 2
         ),
-        stop_criterion=StoppingCriterion(max_num_trials_completed=2),
+        stop_criterion=lambda status: status.wallclock_time > CAP or all_ended(status, range(2)),
         n_workers=2,
-        sleep_time=0.5,
+        sleep_time=0.1,
         callbacks=[runs.TrialGuard(), runs.SafeResults()],
         output_logger=runs.QuietLogger(),
     )
@@ -322,11 +825,42 @@ def test_the_same_configuration_gives_the_same_curve_here_and_on_a_worker():
     assert len(on_workers) == 2 and set(on_workers) == set(here)
 
 
-@pytest.mark.parametrize("short, value", [("1", "2"), ("0", "10"), ("", "10")])
-def test_shorten_looks_at_one_variable(short, value):
-    code = "from async_hpo.runs import shorten; print(shorten(10, to=2))"
-    env = os.environ | {"SHORT_BUDGET": short}
-    assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True).strip() == value
+# --- budgets and claims ----------------------------------------------------------------------------------------------
+
+
+def imported_anew(monkeypatch, **environment):
+    """The module `runs` as a process with these environment variables has it; None: without that variable."""
+    for name, value in environment.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("runs_anew", runs.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("value, expected, kept_in", [("1", 2, "short"), ("0", 10, "full"), ("", 10, "full")])
+def test_shorten_looks_at_one_variable_and_short_runs_are_kept_apart(monkeypatch, value, expected, kept_in):
+    module = imported_anew(monkeypatch, SHORT_BUDGET=value, SYNETUNE_FOLDER=None)
+    assert module.shorten(10, to=2) == expected
+    assert Path(os.environ["SYNETUNE_FOLDER"]) == runs.ROOT / "experiments" / kept_in
+
+
+def test_a_folder_of_ones_own_stays(monkeypatch, tmp_path):
+    imported_anew(monkeypatch, SYNETUNE_FOLDER=str(tmp_path))
+    assert os.environ["SYNETUNE_FOLDER"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("value, idle", [("1", True), ("0", False)])
+def test_a_claim_about_speed_is_checked_only_on_an_idle_machine_and_named_elsewhere(monkeypatch, capsys, value, idle):
+    module = imported_anew(monkeypatch, IDLE_MACHINE=value)
+    assert module.idle_machine("workers idle less than 5 %") is idle
+    assert ("workers idle less than 5 %" in capsys.readouterr().out) is not idle
+
+
+# --- one trial here --------------------------------------------------------------------------------------------------
 
 
 def test_run_here_collects_reports_and_passes_on_the_rest(capsys):
@@ -335,10 +869,14 @@ def test_run_here_collects_reports_and_passes_on_the_rest(capsys):
 
         report = Reporter()
         for epoch in range(1, max_epochs + 1):
-            print("still here")
+            print("still", end=" ")
+            print("here")
             report(epoch=epoch, error=1 / epoch)
 
+    stdout = sys.stdout
     reports = runs.run_here(objective, {"max_epochs": 3})
+    assert sys.stdout is stdout
     assert reports.epoch.tolist() == [1, 2, 3] and reports.error.tolist() == [1, 1 / 2, 1 / 3]
+    assert reports.st_worker_time.is_monotonic_increasing
     out = capsys.readouterr().out
-    assert out.count("still here") == 3 and "epoch 3 of 3" in out and "tune-metric" not in out
+    assert out.count("still here\n") == 3 and "100%" in out and "epoch 3 of 3" in out and "tune-metric" not in out

@@ -105,6 +105,19 @@ def test_expected_maximum_of_two_by_hand():
     assert expected_maximum([1, 2, 4], 1) == pytest.approx(7 / 3)
 
 
+@pytest.mark.parametrize("n_workers", [1, 8, 64])
+def test_a_long_schedule_ends_with_every_trial(n_workers):
+    drawn = np.random.default_rng(0).exponential(size=5000)
+    plan = schedule(drawn, n_workers, gap=0.01, slowdown=0.1)
+    # What the workers do, undisturbed: never less than the work and never more than the slowest of times for all of it.
+    slowest = 1 + 0.1 * (n_workers - 1)
+    assert (plan.end - plan.start >= drawn - 1e-9).all() and (plan.end - plan.start <= drawn * slowest + 1e-9).all()
+    for _, rows in plan.groupby("worker"):
+        waits = rows.start.to_numpy()[1:] - rows.end.to_numpy()[:-1]
+        assert (waits >= 0.01 - 1e-9).all() and (waits <= 0.01 * slowest + 1e-9).all(), "the gap, and no more"
+
+
+@pytest.mark.idle
 def test_many_long_schedules_are_quick():
     """30 seeds and 9 worker counts of 5,000 trials have to take less than a minute."""
     drawn = np.random.default_rng(0).exponential(size=5000)

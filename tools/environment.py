@@ -8,13 +8,13 @@ What goes wrong is said in one line, and the next call starts over. Only the sta
 Python understands, so that it can say that it is too old.
 """
 
-import configparser
+from __future__ import print_function
+
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 
 OLDEST, NEWEST = (3, 11), (3, 14)  # what the lock is compiled and tested for
 
@@ -29,15 +29,22 @@ def main(folder, requirements, *options):
     what = "%s from %s" % (folder, requirements)
     size = "about 7 GB, some 5 minutes" if "--editable" in options else "about 300 MB, under a minute"
     print("Making %s (%s) ..." % (what, size), flush=True)
-    make_room(folder)
+    variables = own_variables()
+    try:
+        make_room(folder)
+        # venv refuses a link, hence the path that it leads to.
+        run("cannot make %s" % folder, variables, sys.executable, "-m", "venv", os.path.realpath(folder))
+        own_settings(os.path.join(folder, "pip.conf"), variables)
+    except OSError as error:
+        stop("cannot make %s: %s: %s" % (folder, error.filename, error.strerror))
     python = os.path.join(folder, "bin", "python")
-    run("cannot make %s" % folder, sys.executable, "-m", "venv", os.path.realpath(folder))  # venv refuses a link
     if below:
-        lay_over(python, below)
+        lay_over(python, below, variables)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input", "--no-deps"]
-    run("cannot install %s" % what, *(pip + ["-r", requirements]))
+    run("cannot install %s" % what, variables, *(pip + ["-r", requirements]))
     if "--editable" in options:
-        run("cannot install the package async_hpo", *(pip + ["--no-build-isolation", "--editable", "."]))
+        run("cannot install the package async_hpo", variables, *(pip + ["--no-build-isolation", "--editable", "."]))
+    os.remove(os.path.join(folder, "pip.conf"))  # from here on it is the reader's
     with open(stamp, "w") as file:
         file.write(wanted)
 
@@ -45,25 +52,28 @@ def main(folder, requirements, *options):
 def make_room(folder):
     """Empty what stands there, half made or made for other requirements. A link, to a larger disk say, stays a link."""
     target = os.path.realpath(folder)
-    if os.path.lexists(target) and not os.path.isdir(target):
-        stop("%s is a file, where a folder has to be. Move it away." % folder)
-    if os.path.isdir(target):
-        for entry in os.scandir(target):
-            remove = shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.remove
-            remove(entry.path)
-    else:
+    if not os.path.lexists(target):
         os.makedirs(target)
+    if not os.path.isdir(target):
+        stop("%s is no folder. Move it away, then call make again." % folder)
+    names = os.listdir(target)
+    if os.path.islink(folder) and names and "pyvenv.cfg" not in names:
+        stop("%s leads to %s, which holds something else: link it to an empty folder." % (folder, target))
+    for name in sorted(names, key="pyvenv.cfg".__eq__):  # that one last: an interrupt leaves an environment, too
+        path = os.path.join(target, name)
+        remove = shutil.rmtree if os.path.isdir(path) and not os.path.islink(path) else os.remove
+        remove(path)
 
 
-def lay_over(python, below):
+def lay_over(python, below, variables):
     """Let an environment see another one's packages, editable ones too, behind its own."""
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     own, others = (
-        subprocess.check_output([path, "-c", where]).decode().strip()
+        subprocess.check_output([path, "-c", where], env=variables).decode().strip()
         for path in (python, os.path.join(below, "bin", "python"))
     )
     with open(os.path.join(own, "below.pth"), "w") as file:
-        file.write("import site; site.addsitedir(%r)\n" % others)
+        file.write("import site; site.addsitedir(%a)\n" % others)  # ASCII: the file's encoding varies
 
 
 def check_python():
@@ -76,7 +86,8 @@ def check_python():
 
 def fingerprint(folder, requirements):
     """Changes with the requirements, the Python, and the place of the clone (a moved environment is broken)."""
-    parts = [read(requirements), sys.version, os.path.abspath(folder)]
+    places = sorted({os.path.abspath(folder), os.path.realpath(folder)})  # a link's, and where it leads
+    parts = [read(requirements), sys.version] + places
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -88,37 +99,50 @@ def read(path):
         return ""
 
 
-def run(complaint, *command):
-    with tempfile.TemporaryDirectory() as folder:
-        variables = surroundings(folder)
-        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables)
+def run(complaint, variables, *command):
+    result = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if result.returncode != 0:
         stop("%s: %s" % (complaint, reason(result.stdout.decode(errors="replace"))))
 
 
-def surroundings(folder):
-    """The environment variables for pip. Where it installs is for us to say, and where it finds packages for the
-    reader's settings, in variables and in files; an empty value in the last file outdoes the ones before it."""
-    variables = dict(os.environ)
-    for name in WHERE_TO_INSTALL:
-        variables.pop("PIP_" + name.replace("-", "_").upper(), None)
-    variables.pop("PYTHONHOME", None)
-    theirs = variables.get("PIP_CONFIG_FILE", "")
-    if theirs != os.devnull:  # which stands for no file at all
-        settings = configparser.RawConfigParser()
-        settings.read(theirs, encoding="utf-8")
-        for section in ("global", "install"):
-            if not settings.has_section(section):
-                settings.add_section(section)
-            for name in WHERE_TO_INSTALL:
-                settings.set(section, name, "")
-        variables["PIP_CONFIG_FILE"] = os.path.join(folder, "pip.conf")
-        with open(variables["PIP_CONFIG_FILE"], "w", encoding="utf-8") as file:
-            settings.write(file)
-    return variables
+# Of the reader's settings for pip, those hold that say how to reach packages (index-url, proxy, cert, ...). What is
+# installed, and where, is for this script to say. The names of pip's options, as in its files and variables:
+NOT_THEIRS = ["user", "target", "prefix", "root", "python", "require-virtualenv", "require-venv", "dry-run"]
+NOT_THEIRS += ["platform", "python-version", "implementation", "abi", "no-binary", "only-binary", "require-hashes"]
+NOT_THEIRS += ["constraint", "build-constraint", "requirement", "editable", "group"]
 
 
-WHERE_TO_INSTALL = ("user", "target", "prefix", "root", "python", "require-virtualenv", "dry-run", "upgrade")
+def own_variables():
+    """The environment's variables, without what makes a Python, or pip, look elsewhere than in its environment."""
+
+    def is_theirs(name):
+        option = name[4:].lower().replace("_", "-") if name.startswith("PIP_") else None
+        return option not in NOT_THEIRS and name not in ("PYTHONHOME", "PYTHONPATH")
+
+    return {name: value for name, value in os.environ.items() if is_theirs(name)}
+
+
+def own_settings(path, variables):
+    """Write the settings file of an environment, which outranks the user's and the system's: empty values undo theirs.
+
+    PIP_CONFIG_FILE would outrank it, and leaves out the user's: where it names a file, a changed copy takes its place.
+    """
+    import configparser  # here, because Python 2 hasn't got it
+
+    settings = configparser.RawConfigParser()
+    if os.path.isfile(variables.get("PIP_CONFIG_FILE", "")):  # os.devnull stands for no files at all, and is none
+        try:
+            settings.read(variables["PIP_CONFIG_FILE"], encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError):
+            return  # pip says so
+        variables["PIP_CONFIG_FILE"] = os.path.abspath(path)
+    for section in ("global", "install"):
+        if not settings.has_section(section):
+            settings.add_section(section)
+        for option in NOT_THEIRS:
+            settings.set(section, option, "")
+    with open(path, "w", encoding="utf-8") as file:
+        settings.write(file)
 
 
 def reason(output):
