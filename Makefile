@@ -5,6 +5,8 @@ BOOK := .venv-book/bin/python
 FULL := .venv/bin/python
 BENCH := .venv-bench/bin/python
 MUTATE := .venv-mutate/bin/python
+# An environment is complete: what these add is another one's.
+unexport PYTHONHOME PYTHONPATH
 NOTEBOOK ?=
 ONLY ?=
 # Two files at a time; what belongs together stays together, in its order (see conftest.py).

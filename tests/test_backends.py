@@ -127,10 +127,10 @@ def test_100_000_lines_and_10_000_reports(backend_for):
         for epoch in range(1, 10_001):
             report(epoch=epoch, error=x)
 
-    tuner = run_tuner(backend_for(objective), max_trials=1)
+    tuner = run_tuner(backend_for(objective), max_trials=0, n_workers=1)  # one trial
     run = runs.load_run("test")
     assert_nothing_lost_or_doubled(run)
-    assert (run.reports.trial_id.value_counts()[[0, 1]] == 10_000).all()
+    assert (run.reports.trial_id == 0).sum() == 10_000
     assert sum(line.startswith("a line") for line in tuner.trial_backend.stdout(0)) == 100_000
     assert load_experiment(tuner.name).results.st_worker_iter.max() == 9_999
 

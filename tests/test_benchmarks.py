@@ -183,8 +183,11 @@ def own_folders(monkeypatch, tmp_path):
 
 
 def assert_nothing_runs(own_folders):
-    environments = [process.info["environ"] or {} for process in psutil.process_iter(["environ"])]
-    assert not [e for e in environments if e.get("BENCH_FOLDER", "").startswith(own_folders)]
+    def gone():  # in a moment: a process that was killed takes a little to end
+        environments = [process.info["environ"] or {} for process in psutil.process_iter(["environ"])]
+        return not any(e.get("BENCH_FOLDER", "").startswith(own_folders) for e in environments)
+
+    wait_for(gone, 120, "the end of the measurement's processes")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -363,6 +364,78 @@ def test_an_objective_that_cannot_be_repeated_is_not_wrong(capsys):
     assert "– the same configuration gave two learning curves: set PyTorch's seed" in out and "✓ it uses lr" not in out
 
 
+class Trials:
+    """In place of the processes of trials: each takes 4 s by this clock, and ends as it is given here."""
+
+    def __init__(self, monkeypatch, **trials):
+        self.given, self.asked, self.seconds, self.now = trials, {}, [], 1000.0
+        monkeypatch.setattr(check, "_trials", self)
+        monkeypatch.setattr(check, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(check, "_SECONDS", 60)
+
+    def __call__(self, f, configs, space, seconds):
+        self.asked |= configs
+        self.seconds.append(seconds)
+        self.now += 4
+        return {name: self.given[name] for name in configs if name in self.given}
+
+
+def right_trials(**changes):
+    return all_trials(max_epochs=ended((0.5, 0.4), (1, 2), (10, 20))) | changes
+
+
+def takes_all(**config):
+    raise AssertionError("it is called in other processes alone")
+
+
+def test_an_objective_is_asked_for_one_change_at_a_time(capsys, monkeypatch):
+    trials = Trials(monkeypatch, **right_trials())
+    assert_passed(capsys, check.objective(takes_all, SPACE | {"a_constant": 5}))
+    assert trials.seconds == [60, 56], "for all of them together"
+    base = trials.asked[""]
+    assert base["max_epochs"] == 3 and base["a_constant"] == 5
+    for name, config in trials.asked.items():
+        changed = [key for key in base if config[key] != base[key]]
+        assert set(config) == set(base) and changed == ([] if name in ("", "again") else [name])
+        for key, (low, high, whole) in check.RANGES.items():
+            assert (low or 0) <= config[key] <= (high or 1) and (not whole or isinstance(config[key], int))
+    assert set(trials.asked) == {"", "again", "max_epochs", *check.RANGES}
+    assert trials.asked["max_epochs"]["max_epochs"] == 2
+
+
+def test_an_objective_that_ignores_max_epochs_is_named(capsys, monkeypatch):
+    Trials(monkeypatch, **right_trials(max_epochs=ended()))
+    words = ["seen", "epochs [1, 2, 3]"]
+    assert_named(capsys, check.objective(takes_all, SPACE), *words)
+
+
+@pytest.mark.parametrize(
+    "first, words",
+    [
+        (None, ["seen", "it was still running"]),
+        (ended(stderr=["OSError: no disk\n"]), ["seen", "OSError: no disk"]),
+        (ended((), ()), ["seen", "no report"]),
+    ],
+)
+def test_no_other_trial_runs_where_the_first_was_wrong(capsys, monkeypatch, first, words):
+    trials = Trials(monkeypatch, **({} if first is None else {"": first}))
+    assert_named(capsys, check.objective(takes_all, SPACE), *words)
+    assert set(trials.asked) == {""}
+
+
+def test_trials_for_which_time_was_over_are_told_and_not_wrong(capsys, monkeypatch):
+    given = right_trials()
+    del given["max_epochs"], given["lr"]
+    Trials(monkeypatch, **given)
+    assert_passed(capsys, check.objective(takes_all, SPACE))
+    Trials(monkeypatch, **given)
+    check.objective(takes_all, SPACE)
+    assert "– not checked, because 60 s were over: max_epochs, lr\n" in capsys.readouterr().out
+    del given["again"]
+    Trials(monkeypatch, **given)
+    assert check.objective(takes_all, SPACE) is True, "then nothing says whether a configuration can be repeated"
+
+
 @pytest.mark.parametrize(
     "f, space, words",
     [
@@ -416,6 +489,12 @@ def test_comparisons_that_can_be_compared_pass(capsys):
     assert_passed(capsys, check.comparison(runs_of("n_workers", [1, 2, 4], seconds=60), "n_workers", [1, 2, 4], "1.3"))
 
 
+def test_workers_and_their_trials_are_counted(capsys):
+    check.comparison(runs_of("n_workers", [1, 4]), "n_workers", [1, 4], "1.3")
+    out = capsys.readouterr().out
+    assert "1 worker run" in out and "1 trial at a time" in out and "4 workers run 4 trials at a time" in out
+
+
 @pytest.mark.parametrize(
     "reports, words",
     [
@@ -445,6 +524,34 @@ def test_environments_without_the_sources_are_refused(capsys, tmp_path):
     assert_named(capsys, check.environment(sys.executable), "✗ d2l comes from its source")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     assert_named(capsys, check.environment(tmp_path / "venv" / "bin" / "python"), "✗ it finds d2l and syne_tune")
+
+
+@pytest.fixture
+def sources(monkeypatch, tmp_path):
+    """Clones of d2l and Syne Tune, which every Python finds."""
+    for name in ("d2l", "syne_tune"):
+        (tmp_path / name / name).mkdir(parents=True)
+        (tmp_path / name / name / "__init__.py").touch()
+    (tmp_path / "d2l" / "setup.py").touch()
+    (tmp_path / "syne_tune" / "pyproject.toml").touch()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'd2l'}:{tmp_path / 'syne_tune'}")
+    return tmp_path
+
+
+def test_an_environment_with_both_sources_passes(capsys, sources):
+    assert_passed(capsys, check.environment(sys.executable))
+
+
+def test_an_environment_of_which_one_source_is_no_clone_is_named(capsys, sources):
+    (sources / "syne_tune" / "pyproject.toml").unlink()
+    passed = check.environment(sys.executable)
+    out = capsys.readouterr().out
+    assert not passed and "✗ syne_tune comes from its source" in out and "✓ d2l comes from its source" in out
+
+
+def test_the_systems_python_is_named(capsys, sources):
+    python = Path(sys.base_prefix, "bin", "python3")
+    assert_named(capsys, check.environment(python), "✗ it is a virtual environment")
 
 
 # --- the searcher ----------------------------------------------------------------------------------------------------

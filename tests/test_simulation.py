@@ -181,7 +181,8 @@ def test_incumbent_by_hand():
     plan = schedule(simulation.durations(TABLE).loc[trials], 2)  # 0 and 2 on one worker, 1 on the other
     found = simulation.incumbent(TABLE, trials, plan)
     assert list(found.time) == [1, 2, 3, 3.5] and list(found.validation_error) == [0.9, 0.4, 0.3, 0.2]
-    assert simulation.time_to(found, 0.3) == 3 and simulation.time_to(found, 0.1) == math.inf
+    seconds = {target: simulation.time_to(found, target) for target in (1.0, 0.5, 0.4, 0.3, 0.2, 0.1)}
+    assert seconds == {1.0: 1, 0.5: 2, 0.4: 2, 0.3: 3, 0.2: 3.5, 0.1: math.inf}
 
 
 def test_incumbent_stretches_with_the_plan():
