@@ -28,7 +28,6 @@ def pytest_collection_modifyitems(items):
     for notebook in {item.parent for item in items if _is_cell(item)}:
         # nbval compares what cells print. Not log messages and figures; nor values: it can't tell an `x;` from an `x`.
         notebook.skip_compare += ("stderr", "image/svg+xml", "text/plain", "text/html")
-        notebook.add_marker("notebook")
         if IDLE and "idle_machine(" in notebook.path.read_text():
             notebook.add_marker("idle")  # it asserts claims about speed
     for item in items:

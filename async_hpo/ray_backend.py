@@ -220,9 +220,8 @@ class RayBackend(TrialBackend):
             self.fetch_status_results([])
 
     def pause_trial(self, trial_id: int, result: dict | None = None) -> None:
-        raise NotImplementedError(
-            _NO_CHECKPOINTS.format("pause")
-        )  # `_pause_trial` comes too late: the status has changed
+        # Not in `_pause_trial`, which is called when the trial's status has changed already.
+        raise NotImplementedError(_NO_CHECKPOINTS.format("pause"))
 
     def resume_trial(self, trial_id: int, new_config: dict | None = None) -> TrialResult:
         raise NotImplementedError(_NO_CHECKPOINTS.format("resume"))

@@ -717,7 +717,6 @@ class Perturbs(LocalSearcher):
         return config
 
 
-@pytest.mark.slow
 class StopsSuggesting(LocalSearcher):
     """Only a real run is long enough to see it."""
 

@@ -86,31 +86,20 @@ TRAINS = notebook_of("from async_hpo.chapter import objective, space\nobjective(
 
 
 @pytest.mark.parametrize(
-    "name, old, new, part",
+    "notebook, name, old, new, part",
     [
-        ("runs.py", "len(name)", "len(name) + 1", "async_hpo.runs:parse"),
-        ("runs.py", "LIMIT = 3", "LIMIT = 4", "async_hpo.runs:LIMIT"),
-        ("runs.py", "at import", "before", "async_hpo.runs:"),
+        (READS, "runs.py", "len(name)", "len(name) + 1", "async_hpo.runs:parse"),
+        (READS, "runs.py", "LIMIT = 3", "LIMIT = 4", "async_hpo.runs:LIMIT"),
+        (READS, "runs.py", "at import", "before", "async_hpo.runs:"),
+        (TRAINS, "data.py", "SEED = 0", "SEED = 1", "async_hpo.data:SEED"),
+        (TRAINS, "data.py", "self.images", "self.pictures", "async_hpo.data:Data"),
+        (TRAINS, "chapter.py", "shorten(10", "shorten(11", "async_hpo.chapter:space"),
     ],
 )
-def test_a_notebook_depends_on_what_its_functions_use(package, name, old, new, part):
-    before = parts_of(READS)
+def test_a_notebook_depends_on_what_it_uses_directly_or_through_others(package, notebook, name, old, new, part):
+    before = parts_of(notebook)
     package(name, old, new)
-    assert changed(before, parts_of(READS)) == [part]
-
-
-@pytest.mark.parametrize(
-    "name, old, new, part",
-    [
-        ("data.py", "SEED = 0", "SEED = 1", "async_hpo.data:SEED"),
-        ("data.py", "self.images", "self.pictures", "async_hpo.data:Data"),
-        ("chapter.py", "shorten(10", "shorten(11", "async_hpo.chapter:space"),
-    ],
-)
-def test_a_notebook_depends_on_what_its_objective_imports(package, name, old, new, part):
-    before = parts_of(TRAINS)
-    package(name, old, new)
-    assert changed(before, parts_of(TRAINS)) == [part]
+    assert changed(before, parts_of(notebook)) == [part]
 
 
 @pytest.mark.parametrize(
