@@ -2,19 +2,13 @@
 
 
 # notebooks/objective.ipynb
-def hpo_objective_lenet_synetune(
-    learning_rate, batch_size, max_epochs
-):
-    """Train LeNet on Fashion-MNIST, report the error after every epoch."""
+def train_and_report(model, data, max_epochs):
+    """Train, and report the validation error after every epoch."""
     import torch
-    from async_hpo.data import FashionMNIST
     from d2l import torch as d2l
     from syne_tune import Reporter
 
-    torch.manual_seed(0)  # same configuration, same learning curve
     torch.set_num_threads(1)  # trials run side by side: a core for each
-    data = FashionMNIST(batch_size=batch_size)
-    model = d2l.LeNet(lr=learning_rate, num_classes=10)
     model.board.display = False  # no live plot: a worker has no screen
     model.apply_init([next(iter(data.train_dataloader()))[0]], d2l.init_cnn)
     model.to(memory_format=torch.channels_last)  # faster on CPUs
@@ -30,8 +24,24 @@ def hpo_objective_lenet_synetune(
         )
 
 
+# notebooks/objective.ipynb
+def hpo_objective_lenet_synetune(
+    learning_rate, batch_size, max_epochs
+):
+    """Train LeNet on Fashion-MNIST, report the error after every epoch."""
+    import torch
+    from async_hpo.chapter import train_and_report
+    from async_hpo.data import FashionMNIST
+    from d2l import torch as d2l
+
+    torch.manual_seed(0)  # same configuration, same learning curve
+    data = FashionMNIST(batch_size=batch_size)
+    model = d2l.LeNet(lr=learning_rate, num_classes=10)
+    train_and_report(model, data, max_epochs)
+
+
 # notebooks/scheduler.ipynb
-from async_hpo.runs import shorten
+from async_hpo.paths import shorten
 from syne_tune.config_space import loguniform, randint
 
 lenet_config_space = {
@@ -48,9 +58,9 @@ def hpo_objective_cnn_synetune(
 ):
     """Train a convolutional network of any width and depth."""
     import torch
+    from async_hpo.chapter import train_and_report
     from async_hpo.data import FashionMNIST
     from d2l import torch as d2l
-    from syne_tune import Reporter
     from torch import nn
 
     class CNN(d2l.Classifier):
@@ -68,26 +78,12 @@ def hpo_objective_cnn_synetune(
             )
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     data = FashionMNIST(batch_size=128)
-    model = CNN(lr=learning_rate)
-    model.board.display = False
-    model.apply_init([next(iter(data.train_dataloader()))[0]], d2l.init_cnn)
-    model.to(memory_format=torch.channels_last)
-    trainer = d2l.HPOTrainer(max_epochs=1, num_gpus=1)
-    report = Reporter()
-    for epoch in range(1, max_epochs + 1):
-        if epoch == 1:
-            trainer.fit(model=model, data=data)
-        else:
-            trainer.fit_epoch()
-        report(
-            epoch=epoch, validation_error=trainer.validation_error().item()
-        )
+    train_and_report(CNN(lr=learning_rate), data, max_epochs)
 
 
 # notebooks/stragglers.ipynb
-from async_hpo.runs import shorten
+from async_hpo.paths import shorten
 from syne_tune.config_space import lograndint, loguniform, randint
 
 cnn_config_space = {

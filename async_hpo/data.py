@@ -1,145 +1,28 @@
-"""Fashion-MNIST: where it comes from, in memory, split (Xiao et al., 2017, arXiv:1708.07747).
+"""Fashion-MNIST in memory, split, behind D2L's interface.
 
 `python -m async_hpo.data` fetches and verifies the four files by itself.
 """
 
 import gzip
-import hashlib
-import shutil
-import struct
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 
+import numpy as np
 import torch
-import torchvision
 from d2l import torch as d2l
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
-from torchvision.datasets.utils import check_integrity, download_url
 
-from async_hpo import ROOT
+from async_hpo.fetch import FILES, RAW, fetch
 
-#: File name -> MD5 sum, as torchvision publishes them.
-FILES: dict[str, str] = dict(torchvision.datasets.FashionMNIST.resources)
-MIRROR = torchvision.datasets.FashionMNIST.mirrors[0]
-RAW = ROOT / "data" / "FashionMNIST" / "raw"
-DEBIAN_PACKAGE = "dataset-fashion-mnist"
-#: When the four files were compressed (31 August 2017): Unix time, part of the bytes that the MD5 sums cover.
-_GZIP_TIMES = {name: 1504176606 if name.startswith("train") else 1504176627 for name in FILES}
-DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-
+CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 NUM_VALIDATION = 10_000
 SPLIT_SEED = 0
 # Divides 10,000: HPOTrainer averages over batches, and a smaller last batch would weigh too much.
 VALIDATION_BATCH_SIZE = 500
-
-
-def fetch(raw: Path = RAW) -> Path:
-    """Make sure that the four original files lie in `raw`, whole, and return `raw`.
-
-    A missing or damaged file is replaced, never used. Sources, in this order: `raw` itself, the
-    Debian and Ubuntu package `dataset-fashion-mnist` where it is installed, the same package
-    downloaded and unpacked without root, torchvision's download.
-
-    Raises:
-        FileNotFoundError: no source has the files; the message says what was tried.
-    """
-    raw = Path(raw)
-    if not (missing := _damaged(raw)):
-        return raw
-    raw.mkdir(parents=True, exist_ok=True)
-    tried = []
-    for name, source in _SOURCES.items():
-        print(f"Fashion-MNIST: {len(missing)} of {len(FILES)} files missing or damaged, trying {name} ...", flush=True)
-        reason = "its files are not the original ones"
-        try:
-            source(raw, missing)
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            reason = _one_line(error)
-        if not (missing := _damaged(raw)):
-            return raw
-        tried.append(f"  - {name}: {reason}")
-    raise FileNotFoundError(
-        f"Fashion-MNIST is not complete: {', '.join(missing)} missing or damaged. Tried:\n"
-        + "\n".join(tried)
-        + f"\nTo put the files there by hand, copy {', '.join(missing)} (from {MIRROR} or any other copy) into {raw}"
-    )
-
-
-def _damaged(raw: Path) -> list[str]:
-    return [name for name, md5 in FILES.items() if not check_integrity(raw / name, md5)]
-
-
-def _one_line(error: Exception) -> str:
-    detail = getattr(error, "stderr", None) or str(error) or type(error).__name__
-    return detail.strip().splitlines()[-1]
-
-
-def _take(folder: Path, raw: Path, names: list[str]) -> None:
-    """Put whole files into `raw`, each in one step, so that an interrupt leaves no half file."""
-    for name in names:
-        content = _with_original_header((folder / name).read_bytes(), name)
-        if hashlib.md5(content).hexdigest() == FILES[name]:
-            with tempfile.TemporaryDirectory(dir=raw, prefix=".part-") as part:
-                (Path(part) / name).write_bytes(content)
-                (Path(part) / name).replace(raw / name)
-
-
-def _with_original_header(content: bytes, name: str) -> bytes:
-    """Restore the name and time in a gzip header (RFC 1952): Debian's package strips them, the MD5 sums cover them."""
-    magic, flags, rest = content[:3], content[3], content[10:]
-    if magic != b"\x1f\x8b\x08" or flags != 0:
-        return content
-    time, stem = struct.pack("<I", _GZIP_TIMES[name]), Path(name).stem.encode()
-    return magic + b"\x08" + time + b"\x00\x03" + stem + b"\x00" + rest
-
-
-def _from_installed_package(raw: Path, names: list[str]) -> None:
-    if not DEBIAN_FOLDER.is_dir():
-        raise FileNotFoundError(f"{DEBIAN_PACKAGE} is not installed")
-    _take(DEBIAN_FOLDER, raw, names)
-
-
-def _from_downloaded_package(raw: Path, names: list[str]) -> None:
-    if shutil.which("apt-get") is None:
-        raise FileNotFoundError("this system has no apt-get")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            _apt("download", DEBIAN_PACKAGE, folder=folder)
-        except subprocess.CalledProcessError:  # no package lists on a fresh system: fetch a private copy of them
-            Path(folder, "partial").mkdir()
-            private = ["-o", f"Dir::State::lists={folder}", "-o", f"Dir::Cache={folder}"]
-            _apt(*private, "update", folder=folder)
-            _apt(*private, "download", DEBIAN_PACKAGE, folder=folder)
-        package = next(Path(folder).glob(f"{DEBIAN_PACKAGE}*.deb"))
-        _run("dpkg-deb", "-x", str(package), folder, folder=folder)
-        _take(Path(folder) / DEBIAN_FOLDER.relative_to("/"), raw, names)
-
-
-def _apt(*arguments: str, folder: str) -> None:
-    _run("apt-get", "-q", "-o", "APT::Sandbox::User=", *arguments, folder=folder)
-
-
-def _run(*command: str, folder: str) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
-
-
-def _from_torchvision(raw: Path, names: list[str]) -> None:
-    with tempfile.TemporaryDirectory(dir=raw, prefix=".part-") as part:
-        for name in names:
-            download_url(MIRROR + name, part, name, FILES[name])
-        _take(Path(part), raw, names)
-
-
-_SOURCES: dict[str, Callable[[Path, list[str]], None]] = {
-    f"the installed package {DEBIAN_PACKAGE}": _from_installed_package,
-    f"the package {DEBIAN_PACKAGE} from apt-get": _from_downloaded_package,
-    f"torchvision's download from {MIRROR}": _from_torchvision,
-}
 
 
 def load(raw: Path = RAW) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -153,10 +36,16 @@ def load(raw: Path = RAW) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     return _given or _load(raw)
 
 
-def use(images: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Let `load` return these tensors, of the same shapes, from now on: memory that processes share, say."""
+def arrays() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What `load` returns, as NumPy's arrays on the same memory: other processes can `use` it without a copy."""
+    return {part: (X.numpy(), y.numpy()) for part, (X, y) in load().items()}
+
+
+def use(images: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Let `load` return these arrays, of the same shapes, from now on, as tensors on their memory."""
     global _given
-    _given = images
+    with warnings.catch_warnings(action="ignore"):  # of arrays that can't be written to: so they can be shared
+        _given = {part: (torch.from_numpy(X), torch.from_numpy(y)) for part, (X, y) in images.items()}
 
 
 _given: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None
@@ -217,7 +106,7 @@ class FashionMNIST(d2l.DataModule):
 
     def text_labels(self, indices: torch.Tensor) -> list[str]:
         """The class names of a tensor of labels, as in D2L."""
-        return d2l.FashionMNIST.text_labels(self, indices)
+        return [CLASSES[int(index)] for index in indices]
 
 
 def _describe() -> Iterator[str]:

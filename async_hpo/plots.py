@@ -1,8 +1,9 @@
-"""Every figure's one home. Functions draw what `runs` and `simulation` compute, and return the matplotlib figure."""
+"""Every figure's one home. Functions draw what `runs`, `schedule` and `compare` compute, and return the figure."""
 
 import colorsys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -11,9 +12,9 @@ from matplotlib.patches import Patch
 from matplotlib.typing import RcKeyType
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from async_hpo.data import FashionMNIST
-from async_hpo.runs import Run
-from async_hpo.simulation import schedule
+if TYPE_CHECKING:  # they take seconds to import
+    from async_hpo.data import FashionMNIST
+    from async_hpo.runs import Run
 
 WIDTH = 6.4  # inches: text keeps 8 px or more where a phone shrinks the figure to its width
 IDLE: dict[str, Any] = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch": "////", "linewidth": 0.0}
@@ -51,7 +52,7 @@ def trial_color(trial_id: int) -> tuple[float, float, float]:
     return tuple(darker * value for value in rgb)
 
 
-def one_image_per_class(data: FashionMNIST) -> Figure:
+def one_image_per_class(data: "FashionMNIST") -> Figure:
     """The first training image of each class."""
     X, y = data.tensors["train"]
     figure, axes = plt.subplots(2, 5, figsize=(WIDTH, 2.9))
@@ -70,7 +71,7 @@ def learning_curve(reports: pd.DataFrame, metric: str = "validation_error") -> F
     return figure
 
 
-def learning_curves(run: Run) -> Figure:
+def learning_curves(run: "Run") -> Figure:
     """All trials: their metric over wall-clock time, one colour a trial, its number at the last report."""
     figure, ax = plt.subplots()
     for trial_id, reports in run.reports.groupby("trial_id"):
@@ -84,12 +85,12 @@ def learning_curves(run: Run) -> Figure:
     return figure
 
 
-def gantt(run: Run) -> Figure:
+def gantt(run: "Run") -> Figure:
     """Which worker ran which trial when: start-up pale, training in the trial's colour, idle time hatched."""
     return gantts({"": run})
 
 
-def gantts(named: dict[str, Run]) -> Figure:
+def gantts(named: dict[str, "Run"]) -> Figure:
     """Several runs on one time axis, one above the other (see `gantt`); the keys are the titles."""
     heights = [run.n_workers + 0.6 for run in named.values()]
     until = max(run.wallclock_time for run in named.values())
@@ -109,18 +110,18 @@ def gantts(named: dict[str, Run]) -> Figure:
     return figure
 
 
-def nodes(run: Run) -> Figure:
+def nodes(run: "Run") -> Figure:
     """Which node ran which trial when, for a run whose reports have a field `node` and nodes that run one trial at a
     time. Hatched: failed trials, and the time between a node's trials."""
     node_of = run.reports.groupby("trial_id").node.first()
     trials = run.trials[run.trials.trial_id.isin(node_of.index)].assign(node=lambda t: t.trial_id.map(node_of))
-    rows = list(trials.sort_values("start").node.unique())
+    rows, failures = list(trials.sort_values("start").node.unique()), set(run.failed.trial_id)
     figure, ax = plt.subplots(figsize=(WIDTH, 1.5 + 0.5 * len(rows)))
     for row, node in enumerate(rows):
         here = trials[trials.node == node]
         ax.barh(row, here.end.max() - here.start.min(), left=here.start.min(), height=0.8, **IDLE)
         for trial in here.itertuples():
-            failed = trial.status == "Failed"
+            failed = trial.trial_id in failures
             extra: dict[str, Any] = FAILED | {"linewidth": 0.0} if failed else {}
             style = {"color": trial_color(trial.trial_id)} | extra
             ax.barh(row, trial.end - trial.start, left=trial.start, height=0.8, **style)
@@ -133,7 +134,7 @@ def nodes(run: Run) -> Figure:
     return figure
 
 
-def _draw_run(ax, run: Run) -> None:
+def _draw_run(ax, run: "Run") -> None:
     ax.barh(range(run.n_workers), run.wallclock_time, height=0.8, **IDLE)
     for trial in run.trials.itertuples():
         color = trial_color(trial.trial_id)
@@ -144,7 +145,7 @@ def _draw_run(ax, run: Run) -> None:
         _write_number(ax, trial, trial.worker, run)
 
 
-def _write_number(ax, trial, row: int, run: Run) -> None:
+def _write_number(ax, trial, row: int, run: "Run") -> None:
     if trial.end - trial.start > 0.04 * run.wallclock_time:  # else it would not fit
         at = ((trial.start + trial.end) / 2, row)
         ax.text(*at, trial.trial_id, ha="center", va="center", color="white", fontweight="bold")
@@ -156,12 +157,17 @@ def _worker_rows(ax, n_workers: int, until: float) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def incumbent(run: Run) -> Figure:
+def incumbent(run: "Run") -> Figure:
     """The best metric so far over wall-clock time, as steps; points where it improved."""
     figure, ax = plt.subplots()
     best = run.incumbent()
-    ax.step([*best.time, run.wallclock_time], [*best[run.metric], best[run.metric].iloc[-1]], where="post", color=INK)
-    improved = best[best[run.metric].diff().fillna(-1) < 0]
+    ax.step(
+        [*best.time, run.wallclock_time],
+        [*best[run.metric], *best[run.metric].tail(1), *[None] * best.empty],
+        where="post",
+        color=INK,
+    )
+    improved = best[best[run.metric].diff().fillna(-1) != 0]
     ax.plot(improved.time, improved[run.metric], "o", color=INK)
     ax.set(xlabel="wall-clock time [s]", ylabel=f"best {_label(run.metric)}", xlim=(0, run.wallclock_time), ylim=(0, 1))
     return figure
@@ -254,7 +260,7 @@ def trajectories(named: dict[str, pd.DataFrame], target: float) -> Figure:
     The error's axis ends at twice the target: the first reports say little, and stand far above.
 
     Args:
-        named: number of workers -> columns `time`, `low`, `median`, `high` (see `simulation.bands`).
+        named: number of workers -> columns `time`, `low`, `median`, `high` (see `compare.bands`).
         target: an error, drawn as a dashed line.
     """
     figure, ax = plt.subplots()
@@ -275,7 +281,7 @@ def speed_up(named: dict[str, pd.DataFrame]) -> Figure:
 
     Args:
         named: line -> the columns `seconds` and `speed-up`, and `low` and `high` of its interval; the index is the
-            number of workers (see `simulation.speed_up`).
+            number of workers (see `compare.speed_up`).
     """
     figure, ax = plt.subplots()
     for number, (name, table) in enumerate(named.items()):
@@ -315,29 +321,24 @@ def slowed_by_waiting(ratios: pd.DataFrame, points: pd.Series | None = None) -> 
     return figure
 
 
-def three_schedules(durations: pd.Series, n_workers: int) -> Figure:
-    """The same trials one after the other, in synchronous batches, and asynchronously: idle time hatched.
+def schedules(plans: dict[str, pd.DataFrame]) -> Figure:
+    """Plans of the same trials, one above the other, on one time axis: idle time hatched.
 
     Args:
-        durations: seconds a trial takes; the index numbers the trials (and chooses their colours).
-        n_workers: of the two parallel schedules.
+        plans: title -> a plan as of `schedule.schedule`; `trial` chooses a bar's colour.
     """
-    plans = {
-        "sequential, 1 worker": (schedule(durations, 1), 1),
-        f"synchronous, {n_workers} workers": (schedule(durations, n_workers, synchronous=True), n_workers),
-        f"asynchronous, {n_workers} workers": (schedule(durations, n_workers), n_workers),
-    }
-    heights = [workers + 0.8 for _, workers in plans.values()]
-    figure, axes = plt.subplots(3, sharex=True, figsize=(WIDTH, 1.5 + 0.36 * sum(heights)), height_ratios=heights)
-    for ax, (title, (plan, workers)) in zip(axes, plans.items(), strict=True):
-        makespan = plan.end.max()
-        idle = 1 - durations.sum() / (workers * makespan)
-        ax.barh(range(workers), makespan, height=0.84, **IDLE)
-        for trial_id, row in zip(durations.index, plan.itertuples(), strict=True):
-            color = trial_color(trial_id)
+    n_workers = {title: plan.worker.max() + 1 for title, plan in plans.items()}
+    heights = [n + 0.8 for n in n_workers.values()]
+    size = (WIDTH, 1.5 + 0.36 * sum(heights))
+    figure, axes = plt.subplots(len(plans), sharex=True, squeeze=False, figsize=size, height_ratios=heights)
+    until = max(plan.end.max() for plan in plans.values()) * 1.02
+    for ax, (title, plan) in zip(axes.flat, plans.items(), strict=True):
+        ax.barh(range(n_workers[title]), plan.end.max(), height=0.84, **IDLE)
+        for row in plan.itertuples():
+            color = trial_color(row.trial)
             ax.barh(row.worker, row.end - row.start, left=row.start, height=0.84, color=color, edgecolor="white")
-        ax.set_title(f"{title}: {makespan:,.0f} s, {idle:.0%} idle", loc="left", fontsize=11)
-        _worker_rows(ax, workers, durations.sum() * 1.02)
+        ax.set_title(title, loc="left", fontsize=11)
+        _worker_rows(ax, n_workers[title], until)
         ax.label_outer()
     figure.legend(handles=[Patch(**IDLE, label="idle")], loc="outside lower right", frameon=False)
     return figure
@@ -347,12 +348,11 @@ def _label(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def save_opening_figure(run: Run, path: Path, n_workers: int = 4) -> None:
-    """Draw `three_schedules` from the durations of a run's finished trials, for the book's first page."""
-    finished = run.trials[run.trials.status == "Completed"].set_index("trial_id")
+def save(draw: Callable[[], Figure], path: Path, description: str) -> None:
+    """Save a figure for a page that no notebook makes: the same figure gives the same file."""
     with plt.rc_context(STYLE):
-        figure = three_schedules(finished.end - finished.start, n_workers)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Description": run.name})
+        figure = draw()
+        figure.savefig(path, format="svg", metadata={"Date": None, "Description": description})
     plt.close(figure)
 
 
@@ -360,7 +360,7 @@ def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame
     """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps.
 
     Args:
-        bands: a method's name -> columns `time` (seconds), `low`, `median`, `high`, as of `simulation.bands`.
+        bands: a method's name -> columns `time` (seconds), `low`, `median`, `high`, as of `compare.bands`.
         real: a method's name (of those in `bands`) -> its runs' incumbents: columns `time`, `validation_error`.
     """
     figure, ax = plt.subplots()

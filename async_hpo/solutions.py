@@ -51,7 +51,7 @@ def hpo_objective_dropoutmlp_synetune(
 
 
 # notebooks/solutions/dropout_mlp.ipynb
-from async_hpo.runs import shorten
+from async_hpo.paths import shorten
 from syne_tune.config_space import lograndint, loguniform, uniform
 
 dropoutmlp_config_space = {
@@ -74,39 +74,24 @@ dropoutmlp_initial_config = {
 
 
 # notebooks/solutions/random_search_vs_bayesian.ipynb
-from async_hpo import ForkserverBackend, runs
-from syne_tune import StoppingCriterion, Tuner
+from async_hpo import FASHION_MNIST, ForkserverBackend
+from async_hpo.search import search
 
 
 def tune_dropoutmlp(name, scheduler, n_workers, max_wallclock_time):
-    """Run a scheduler on DropoutMLP with warm workers, load the run."""
-    backend = ForkserverBackend(
-        hpo_objective_dropoutmlp_synetune, scheduler.config_space
-    )
-    backend.warm_up()
-    tuner = Tuner(
-        trial_backend=backend,
-        scheduler=scheduler,
-        stop_criterion=runs.shorten(
-            StoppingCriterion(max_wallclock_time=max_wallclock_time),
-            to=StoppingCriterion(
-                max_wallclock_time=max_wallclock_time,
-                max_num_trials_finished=3,  # it stops when more have
-            ),
+    """Run a scheduler on DropoutMLP with warm workers."""
+    return search(
+        ForkserverBackend(
+            hpo_objective_dropoutmlp_synetune,
+            scheduler.config_space,
+            share=[FASHION_MNIST],
         ),
+        scheduler,
+        name,
+        seconds=max_wallclock_time,
         n_workers=n_workers,
-        sleep_time=0,
-        tuner_name=name,
-        max_failures=1000,
-        callbacks=[
-            runs.TrialGuard(),
-            runs.SafeResults(),
-            runs.ProgressBar(max_wallclock_time),
-        ],
-        output_logger=runs.QuietLogger(),
+        n_trials=shorten(None, to=4),
     )
-    tuner.run()
-    return runs.load_run(name)
 
 
 # notebooks/solutions/local_searcher.ipynb

@@ -20,14 +20,14 @@ from statistics import median
 
 import psutil
 
-from async_hpo import ROOT
+from async_hpo.paths import RECORDINGS, ROOT
 from benchmarks import events
 from benchmarks.systems import COMPARISONS, find
 
 HERE = ROOT / "benchmarks"  # where D2L's own code finds ../data
 REPETITIONS = 3
 UNDER_WAY = ROOT / "experiments"  # in both folders: a file for each comparison
-RESULTS = ROOT / "book" / "recordings"
+RESULTS = RECORDINGS
 PACKAGES = ("torch", "syne-tune", "ray", "optuna", "d2l")
 START_LIMIT = 120  # seconds until a system's search has to begin
 RAMP = 3  # seconds at the start that the scale benchmark leaves out

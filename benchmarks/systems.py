@@ -38,6 +38,7 @@ def syne_tune(objective: Callable, name: str, constants: dict, make_backend: Cal
         stop_criterion=StoppingCriterion(max_wallclock_time=FOREVER),
         n_workers=n_workers,
         max_failures=1000,
+        **getattr(backend, "tuner_options", {}),
         **options,
     )
     log("clock")
@@ -67,24 +68,24 @@ def python_backend(objective, space):
 
 
 def python_backend_allocator(objective, space):
-    from async_hpo.forkserver_backend import ALLOCATOR
+    from async_hpo.backends.worker import ALLOCATOR
 
     os.environ.update(ALLOCATOR)
     return python_backend(objective, space)
 
 
 def forkserver(objective, space):
-    from async_hpo import ForkserverBackend
+    from async_hpo import FASHION_MNIST, ForkserverBackend
 
-    backend = ForkserverBackend(objective, space)
+    backend = ForkserverBackend(objective, space, share=[FASHION_MNIST])
     backend.warm_up()
     return backend
 
 
 def ray_backend(objective, space):
-    from async_hpo import RayBackend
+    from async_hpo import FASHION_MNIST, RayBackend
 
-    backend = RayBackend(objective, space)
+    backend = RayBackend(objective, space, share=[FASHION_MNIST])
     backend.warm_up()
     return backend
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -17,7 +17,7 @@ from syne_tune.experiments import load_experiment
 from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.tuner_callback import TunerCallback
 
-from async_hpo import runs
+from async_hpo.search import book_options
 
 #: Seconds after which a wait is given up: many times what a slow machine with other things to do needs.
 LONG = 240
@@ -55,6 +55,23 @@ def meet(folder, n):
         time.sleep(0.02)
 
 
+def nvidia_smi(folder, patch, *lines, code=0):
+    """A program of this name that lists these GPUs, before any other on the path."""
+    program = Path(folder) / "bin" / "nvidia-smi"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("#!/bin/sh\ncat <<END\n" + "\n".join(lines) + f"\nEND\nexit {code}\n")
+    program.chmod(0o755)
+    patch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+def allow(patch, gpus):
+    """What CUDA_VISIBLE_DEVICES says; None: nothing."""
+    if gpus is None:
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        patch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+
+
 class Heard(TunerCallback):
     """Tells a trial when the scheduler has decided what follows from its report; see `report_and_wait`."""
 
@@ -84,17 +101,14 @@ def run_tuner(
     """Run a tuner until it has finished more than `max_trials` trials, or `stop` says so; or for `seconds`."""
     criterion = StoppingCriterion(max_wallclock_time=seconds, max_num_trials_finished=max_trials)
     backend.warm_up()
+    ours = {"sleep_time": 0} | backend.tuner_options | book_options(callbacks=callbacks)
     tuner = Tuner(
         trial_backend=backend,
         scheduler=scheduler or RandomSearch(backend.config_space, metrics=["error"]),
         stop_criterion=lambda status: criterion(status) or (stop is not None and stop(status)),
         n_workers=n_workers,
-        sleep_time=0,
         tuner_name=name,
-        max_failures=1000,
-        callbacks=[runs.TrialGuard(), runs.SafeResults(), *callbacks],
-        output_logger=runs.QuietLogger(),
-        **options,
+        **(ours | options),
     )
     tuner.run()
     return tuner
@@ -123,7 +137,8 @@ import pathlib, signal, sys
 from syne_tune import Tuner
 from syne_tune.config_space import uniform
 from syne_tune.optimizer.baselines import RandomSearch
-from async_hpo import BACKEND, runs
+from async_hpo import BACKEND
+from async_hpo.search import book_options
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it otherwise
 
@@ -142,8 +157,7 @@ backend.warm_up()
 tuner = Tuner(
     trial_backend=backend, scheduler=RandomSearch(space, metrics=["error"]),
     stop_criterion=lambda status: pathlib.Path("FOLDER/stop").exists(), n_workers=N_WORKERS, sleep_time=0,
-    tuner_name=sys.argv[1], suffix_tuner_name=False, max_failures=1000,
-    callbacks=[runs.TrialGuard(), runs.SafeResults()], output_logger=runs.QuietLogger(),
+    tuner_name=sys.argv[1], suffix_tuner_name=False, **backend.tuner_options, **book_options(),
 )
 print("started", flush=True)
 tuner.run()
@@ -197,27 +211,6 @@ def alive(pids):
         except psutil.NoSuchProcess:
             pass
     return found
-
-
-@contextmanager
-def patience():
-    """Let Ray wait for a node that starts slowly: it gives up after 30 s, which no option changes."""
-    from ray._private import services
-
-    get_node = services.get_node
-
-    def get_node_at_last(*arguments):
-        def node():
-            with suppress(RuntimeError):  # it has not started yet
-                return get_node(*arguments)
-
-        return wait_for(node, LONG, "a node")
-
-    services.get_node = get_node_at_last
-    try:
-        yield
-    finally:
-        services.get_node = get_node
 
 
 @contextmanager

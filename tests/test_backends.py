@@ -20,7 +20,6 @@ from helpers import (
     assert_interrupted,
     assert_nothing_lost_or_doubled,
     kernel,
-    patience,
     program,
     report_and_wait,
     report_epochs,
@@ -39,7 +38,8 @@ from syne_tune.optimizer.baselines import ASHA, RandomSearch
 from syne_tune.tuner_callback import TunerCallback
 
 import async_hpo
-from async_hpo import forkserver_backend, ray_backend, runs
+from async_hpo import FASHION_MNIST, runs
+from async_hpo.backends import forkserver_backend, ray_backend
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
 
@@ -49,16 +49,16 @@ def name_of_backend(request):
     if request.param == "ForkserverBackend":
         yield request.param
         return
-    with two_cpus(), patience():
+    with two_cpus():
         yield request.param  # the first back-end starts Ray, the others find it
         ray_backend.ray.shutdown()
 
 
 @pytest.fixture
 def backend_for(name_of_backend):
-    def make(objective, space=SPACE, preload=(__name__,)):
+    def make(objective, space=SPACE, preload=(__name__,), share=()):
         # This module: trials refer to what it defines, and would import it anew.
-        return getattr(async_hpo, name_of_backend)(objective, space, preload=preload)
+        return getattr(async_hpo, name_of_backend)(objective, space, preload=preload, share=share)
 
     return make
 
@@ -68,7 +68,7 @@ def test_a_run_is_whole_and_without_warnings(backend_for, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run_tuner(backend_for(lambda x: report_epochs(x)), max_trials=10)
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert_nothing_lost_or_doubled(run)
     finished = run.trials[run.trials.status == "Completed"]
     assert len(finished) >= 10
@@ -83,7 +83,7 @@ def test_an_objective_that_raises(backend_for, capsys):
 
     np.random.seed(0)
     tuner = run_tuner(backend_for(objective), max_trials=12)
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     x = {trial_id: trial.config["x"] for trial_id, trial in tuner.trial_backend._trial_dict.items()}
     failed = set(run.trials.trial_id[run.trials.status == "Failed"])
     ended = run.trials.trial_id[run.trials.status != "Stopped"]
@@ -111,7 +111,7 @@ def test_a_trial_that_exits_or_runs_out_of_memory(backend_for):
     first = [{"x": 0.25}, {"x": 0.75}]
     scheduler = RandomSearch(SPACE, metrics=["error"], points_to_evaluate=first)
     backend = run_tuner(backend_for(objective), max_trials=3, scheduler=scheduler).trial_backend
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert (run.trials.status == "Failed").sum() >= 4 and set(run.trials.status) <= {"Failed", "Stopped"}
     assert (run.reports.trial_id.value_counts()[[0, 1]] == 1).all()
     assert "MemoryError" not in "".join(backend.stderr(0)) and "MemoryError" in backend.stderr(1)[-1]
@@ -128,7 +128,7 @@ def test_100_000_lines_and_10_000_reports(backend_for):
             report(epoch=epoch, error=x)
 
     tuner = run_tuner(backend_for(objective), max_trials=0, n_workers=1)  # one trial
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert_nothing_lost_or_doubled(run)
     assert (run.reports.trial_id == 0).sum() == 10_000
     assert sum(line.startswith("a line") for line in tuner.trial_backend.stdout(0)) == 100_000
@@ -192,8 +192,8 @@ def test_images_are_shared_and_not_copied(backend_for):
         images = sum(len(X) for X, _ in load().values())
         Reporter()(epoch=1, error=x, images=images, own=(psutil.Process().memory_full_info().uss - before) / 2**20)
 
-    run_tuner(backend_for(objective, preload=[__name__, "async_hpo.data:load"]), max_trials=2)
-    reports = runs.load_run("test").reports
+    run_tuner(backend_for(objective, share=[FASHION_MNIST]), max_trials=2)
+    reports = runs.find_run("test").reports
     assert (reports.images == 70_000).all()
     assert (reports.own < 20).all(), "MB; the images have 220"
 
@@ -217,7 +217,7 @@ class Seen(TunerCallback):
 def test_callbacks_are_told_everything_once_and_in_order(backend_for):
     seen = Seen()
     run_tuner(backend_for(report_epochs), max_trials=8, callbacks=[seen])
-    trials = runs.load_run("test").trials
+    trials = runs.find_run("test").trials
     assert set(seen.events) == set(trials.trial_id)
     for trial in trials.itertuples():
         events = seen.events[trial.trial_id]
@@ -230,7 +230,7 @@ def test_callbacks_are_told_everything_once_and_in_order(backend_for):
 def test_synchronous_scheduling_waits_for_the_batch(backend_for):
     space = {"pause": uniform(0.05, 0.4), "x": 1.0, "n_epochs": 1}
     run_tuner(backend_for(report_epochs, space), max_trials=8, asynchronous_scheduling=False)
-    trials = runs.load_run("test").trials
+    trials = runs.find_run("test").trials
     for first in range(2, len(trials) - 1, 2):
         batch = trials[trials.trial_id.isin([first, first + 1])]
         before = trials[trials.trial_id.isin([first - 2, first - 1])]
@@ -249,7 +249,7 @@ def test_asha_stops_trials(backend_for, folder, monkeypatch):
     space = SPACE | {"heard": str(folder.parent / "heard")}
     scheduler = ASHA(space, metric="error", time_attr="epoch", max_t=9, grace_period=1, reduction_factor=3)
     run_tuner(backend_for(objective, space), max_trials=20, scheduler=scheduler, callbacks=[Heard(space["heard"])])
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert_nothing_lost_or_doubled(run)
     epochs = run.reports.groupby("trial_id").epoch.max()
     stopped = run.trials.trial_id[run.trials.status == "Stopped"]
@@ -273,7 +273,7 @@ def test_arguments_arrive_as_python_values(backend_for, tmp_path):
 
     space = {"n": randint(1, 5), "name": choice(["two words", "ü"]), "x": uniform(0, 1)}
     run_tuner(backend_for(objective, space), max_trials=2)
-    assert set(runs.load_run("test").reports.types) == {"int str float"}
+    assert set(runs.find_run("test").reports.types) == {"int str float"}
 
 
 def test_an_objective_that_cannot_be_pickled(backend_for):
@@ -344,7 +344,7 @@ def test_a_preload_that_fails_is_told_at_once(backend_for):
 def test_a_warm_trial_starts_at_once(backend_for):
     """The gap from a trial's end to the next one's first report."""
     run_tuner(backend_for(report_epochs, SPACE | {"n_epochs": 2, "pause": 0.2}), max_trials=30)
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     first = run.reports.groupby("trial_id").time.min() - 0.2  # the pause before it
     gaps = []
     for _, trials in run.trials.groupby("worker"):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from helpers import wait_for
 
-from async_hpo import runs
+from async_hpo import paths
 from benchmarks import bench, events
 from benchmarks.systems import BENCHMARKS, COMPARISONS
 
@@ -218,7 +218,7 @@ def test_one_real_measurement_finishes_what_fits_into_its_budget(monkeypatch):
 
 @pytest.mark.parametrize("comparison", COMPARISONS)
 def test_the_recorded_comparison_is_whole(comparison):
-    recorded = json.loads((runs.RECORDINGS / f"{comparison}.json").read_text())
+    recorded = json.loads((paths.RECORDINGS / f"{comparison}.json").read_text())
     keys = {(m["benchmark"], m["system"], m["repetition"]) for m in recorded["measurements"]}
     assert keys == {
         (benchmark, system, repetition)

@@ -5,19 +5,23 @@ import random
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from syne_tune.backend.trial_status import Status, Trial
 from syne_tune.config_space import choice, logfinrange, loguniform, quniform, randint, uniform
 from syne_tune.optimizer.schedulers.searchers.random_searcher import RandomSearcher
 from syne_tune.optimizer.schedulers.searchers.single_objective_searcher import SingleObjectiveBaseSearcher
 
 from async_hpo import check
+from async_hpo.check.checklist import Checklist
 from async_hpo.solutions import LocalSearcher, dropoutmlp_config_space, hpo_objective_dropoutmlp_synetune
+
+# The functions of the same names stand before these modules.
+of_objective, of_searcher = (import_module(f"async_hpo.check.{name}") for name in ("objective", "searcher"))
 
 SPACE = dropoutmlp_config_space
 OUTSIDE = 10
@@ -246,7 +250,7 @@ def test_all_that_an_objective_ignores_is_named(capsys):
 
 @pytest.mark.slow
 def test_an_objective_that_does_not_end_is_stopped(capsys, monkeypatch):
-    monkeypatch.setattr(check, "_SECONDS", 1)
+    monkeypatch.setattr(of_objective, "_SECONDS", 1)
     f = written(start="import time; time.sleep(600)")
     assert_named(capsys, check.objective(f, SPACE), "seen", "it was still running")
 
@@ -256,30 +260,29 @@ def test_a_slow_objective_is_checked_as_far_as_time_allows(capsys, monkeypatch):
     """By a clock that stands still, but for 100 s with every trial that ends."""
     ended = []
 
-    class Ended(check._Ended):
+    class Ended(of_objective._Ended):
         def __init__(self, *args):
             super().__init__(*args)
             ended.append(self)
 
-    monkeypatch.setattr(check, "_Ended", Ended)
-    monkeypatch.setattr(check, "time", SimpleNamespace(monotonic=lambda: 100.0 * len(ended), sleep=time.sleep))
-    monkeypatch.setattr(check, "_SECONDS", 250)
+    monkeypatch.setattr(of_objective, "_Ended", Ended)
+    monkeypatch.setattr(of_objective, "time", SimpleNamespace(monotonic=lambda: 100.0 * len(ended), sleep=time.sleep))
+    monkeypatch.setattr(of_objective, "_SECONDS", 250)
     assert check.objective(written(), SPACE) is True
     (note,) = [line for line in capsys.readouterr().out.splitlines() if "not checked, because 250 s were over" in line]
     late = note.split(": ")[1].split(", ")
-    assert late and len(late) + len(ended) == 1 + len({"max_epochs", "again", *check._CHANGED})
+    assert late and len(late) + len(ended) == 1 + len({"max_epochs", "again", *of_objective._CHANGED})
 
 
 def ended(errors=(0.5, 0.4, 0.3), epochs=(1, 2, 3), steps=(10, 20, 30), stderr=None):
     """A trial as it is seen after its end, made by hand. `stderr`: it failed with these lines."""
     metrics = [{"epoch": k, "validation_error": e, "st_x": 0} for k, e in zip(epochs, errors, strict=True)]
-    stdout = [] if steps is None else ["something else\n", f"{check._TAG}{json.dumps([*steps])}\n"]
-    status = Status.completed if stderr is None else Status.failed
-    return check._Ended(stdout, stderr or [], Trial(0, {}, None).add_results(metrics, status, None))
+    stdout = [] if steps is None else ["something else\n", f"{of_objective._TAG}{json.dumps([*steps])}\n"]
+    return of_objective._Ended(metrics, stderr is not None, stdout, stderr or [])
 
 
 def judged(look, *args):
-    report = check._Report("1.1")
+    report = Checklist("1.1")
     look(report, *args)
     return report.verdict()
 
@@ -287,7 +290,7 @@ def judged(look, *args):
 @pytest.mark.parametrize("errors", [(0.5, 0.4, 0.3), (0.49, 0.49, 0.49), (0.2, 0.3, 0.4), (1.0, 0.6, 0)])
 @pytest.mark.parametrize("steps", [(10, 20, 30), (0, 0, 0), None], ids=str)
 def test_right_reports_pass_with_or_without_a_torch_optimizer(capsys, errors, steps):
-    assert_passed(capsys, judged(check._reports_every_epoch, ended(errors, steps=steps), 3))
+    assert_passed(capsys, judged(of_objective._reports_every_epoch, ended(errors, steps=steps), 3))
 
 
 @pytest.mark.parametrize(
@@ -308,14 +311,14 @@ def test_right_reports_pass_with_or_without_a_torch_optimizer(capsys, errors, st
     ],
 )
 def test_wrong_reports_are_named(capsys, trial, words):
-    assert_named(capsys, judged(check._reports_every_epoch, trial, 3), *words)
+    assert_named(capsys, judged(of_objective._reports_every_epoch, trial, 3), *words)
 
 
 def test_a_report_without_its_metric_is_named(capsys):
     trial = ended()
     del trial.reports[1]["validation_error"]
     trial.reports[1]["loss"] = 1.0
-    assert_named(capsys, judged(check._reports_every_epoch, trial, 3), "seen", "epoch, loss, validation_error")
+    assert_named(capsys, judged(of_objective._reports_every_epoch, trial, 3), "seen", "epoch, loss, validation_error")
 
 
 @pytest.mark.parametrize(
@@ -327,20 +330,20 @@ def test_a_report_without_its_metric_is_named(capsys):
     ],
 )
 def test_a_failure_is_named_by_its_last_line(capsys, stderr, words):
-    assert_named(capsys, judged(check._runs_alone, ended(stderr=stderr)), *words)
+    assert_named(capsys, judged(of_objective._runs_alone, ended(stderr=stderr)), *words)
 
 
 def all_trials(**changes):
     """A trial of each configuration: every hyperparameter changes the errors, a batch of 128 takes fewer steps."""
     trials = {"": ended(), "again": ended()}
-    trials |= {name: ended((0.6, 0.5, 0.4)) for name in check._CHANGED}
+    trials |= {name: ended((0.6, 0.5, 0.4)) for name in of_objective._CHANGED}
     return trials | {"batch_size": ended(steps=(2, 5, 8))} | changes
 
 
 def test_every_hyperparameter_that_is_used_passes(capsys):
-    assert_passed(capsys, judged(check._uses_every_hyperparameter, all_trials()))
+    assert_passed(capsys, judged(of_objective._uses_every_hyperparameter, all_trials()))
     few = {name: trial for name, trial in all_trials().items() if name != "lr"}
-    assert_passed(capsys, judged(check._uses_every_hyperparameter, few))  # time was over
+    assert_passed(capsys, judged(of_objective._uses_every_hyperparameter, few))  # time was over
 
 
 @pytest.mark.parametrize(
@@ -354,12 +357,12 @@ def test_every_hyperparameter_that_is_used_passes(capsys):
     ],
 )
 def test_a_hyperparameter_that_is_not_used_is_named(capsys, changes, words):
-    assert_named(capsys, judged(check._uses_every_hyperparameter, all_trials(**changes)), *words)
+    assert_named(capsys, judged(of_objective._uses_every_hyperparameter, all_trials(**changes)), *words)
 
 
 def test_an_objective_that_cannot_be_repeated_is_not_wrong(capsys):
     trials = all_trials(again=ended((0.5, 0.4, 0.31)), lr=ended())
-    assert judged(check._uses_every_hyperparameter, trials) is True
+    assert judged(of_objective._uses_every_hyperparameter, trials) is True
     out = capsys.readouterr().out
     assert "– the same configuration gave two learning curves: set PyTorch's seed" in out and "✓ it uses lr" not in out
 
@@ -369,9 +372,9 @@ class Trials:
 
     def __init__(self, monkeypatch, **trials):
         self.given, self.asked, self.seconds, self.now = trials, {}, [], 1000.0
-        monkeypatch.setattr(check, "_trials", self)
-        monkeypatch.setattr(check, "time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(check, "_SECONDS", 60)
+        monkeypatch.setattr(of_objective, "_trials", self)
+        monkeypatch.setattr(of_objective, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(of_objective, "_SECONDS", 60)
 
     def __call__(self, f, configs, space, seconds):
         self.asked |= configs
@@ -397,9 +400,9 @@ def test_an_objective_is_asked_for_one_change_at_a_time(capsys, monkeypatch):
     for name, config in trials.asked.items():
         changed = [key for key in base if config[key] != base[key]]
         assert set(config) == set(base) and changed == ([] if name in ("", "again") else [name])
-        for key, (low, high, whole) in check.RANGES.items():
+        for key, (low, high, whole) in of_objective.RANGES.items():
             assert (low or 0) <= config[key] <= (high or 1) and (not whole or isinstance(config[key], int))
-    assert set(trials.asked) == {"", "again", "max_epochs", *check.RANGES}
+    assert set(trials.asked) == {"", "again", "max_epochs", *of_objective.RANGES}
     assert trials.asked["max_epochs"]["max_epochs"] == 2
 
 
@@ -617,7 +620,7 @@ class ChangesTwo(LocalSearcher):
     def suggest(self):
         config = super().suggest()
         if self.num_suggestions > self.num_init_random and self.best_of_trial:
-            name = self.random_state.choice(check._NAMES)
+            name = self.random_state.choice(of_searcher._NAMES)
             config = config | {name: self._draw(name)}
         return config
 
@@ -728,36 +731,41 @@ class StopsSuggesting(LocalSearcher):
 
 def looked_at(S, *parts):
     """The verdict of some parts of the check: all but the real run take no time."""
-    report = check._Report("2.2")
+    report = Checklist("2.2")
     np.random.seed(0)
     random.seed(0)
     for part in parts:
-        check._guarded(report, part, S)
+        of_searcher._guarded(report, part, S)
     return report.verdict()
 
 
 @pytest.mark.parametrize("S", [LocalSearcher, OnTopOfRandomSearcher, WithAHistory])
 def test_right_searchers_pass_what_comes_before_the_run(capsys, S):
-    parts = check._starts, check._stays_near_the_best, check._bears_disorder, check._bears_failures
-    assert check._can_be_made(check._Report("2.2"), S)
+    parts = (
+        of_searcher._starts,
+        of_searcher._stays_near_the_best,
+        of_searcher._bears_disorder,
+        of_searcher._bears_failures,
+    )
+    assert of_searcher._can_be_made(Checklist("2.2"), S)
     assert_passed(capsys, looked_at(S, *parts))
 
 
 DISORDER = ["✗ it is not fooled by results that arrive out of order"]
 FAULTY_SEARCHERS = [
-    (ChangesTwo, check._stays_near_the_best, ["seen", "change 2 hyperparameters"]),
-    (NeverExplores, check._stays_near_the_best, ["seen", "it never explores"]),
-    (NeverStays, check._stays_near_the_best, ["seen", "none near any earlier trial"]),
-    (SkipsTheInitialConfigurations, check._starts, ["✗ it suggests the initial configurations first"]),
-    (KeepsTheWorst, check._stays_near_the_best, ["seen", "near trial 5, whose error is 0.95, the worst"]),
-    (StartsTooSoon, check._starts, ["✗ it starts at random"]),
-    (BelievesTheLastResult, check._bears_disorder, DISORDER),
-    (CountsArrivals, check._bears_disorder, DISORDER),
-    (TakesTheLastSuggestion, check._bears_disorder, DISORDER),
-    (NeedsEveryResult, check._bears_failures, ["✗ it goes on when trials fail"]),
-    (NeedsABest, check._bears_failures, ["✗ it goes on when trials fail"]),
-    (Perturbs, check._stays_near_the_best, ["✗ it draws anew from the whole range"]),
-    (ForgetsTheSecond, check._stays_near_the_best, ["seen", "b 0 times"]),
+    (ChangesTwo, of_searcher._stays_near_the_best, ["seen", "change 2 hyperparameters"]),
+    (NeverExplores, of_searcher._stays_near_the_best, ["seen", "it never explores"]),
+    (NeverStays, of_searcher._stays_near_the_best, ["seen", "none near any earlier trial"]),
+    (SkipsTheInitialConfigurations, of_searcher._starts, ["✗ it suggests the initial configurations first"]),
+    (KeepsTheWorst, of_searcher._stays_near_the_best, ["seen", "near trial 5, whose error is 0.95, the worst"]),
+    (StartsTooSoon, of_searcher._starts, ["✗ it starts at random"]),
+    (BelievesTheLastResult, of_searcher._bears_disorder, DISORDER),
+    (CountsArrivals, of_searcher._bears_disorder, DISORDER),
+    (TakesTheLastSuggestion, of_searcher._bears_disorder, DISORDER),
+    (NeedsEveryResult, of_searcher._bears_failures, ["✗ it goes on when trials fail"]),
+    (NeedsABest, of_searcher._bears_failures, ["✗ it goes on when trials fail"]),
+    (Perturbs, of_searcher._stays_near_the_best, ["✗ it draws anew from the whole range"]),
+    (ForgetsTheSecond, of_searcher._stays_near_the_best, ["seen", "b 0 times"]),
 ]
 
 

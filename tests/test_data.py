@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from async_hpo import data
+from async_hpo import fetch as fetching
 from async_hpo.data import FILES, RAW, FashionMNIST, fetch, load
 
 LABELS = "t10k-labels-idx1-ubyte.gz"
@@ -19,8 +20,8 @@ LABELS = "t10k-labels-idx1-ubyte.gz"
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     """No installed package, no apt-get, and a mirror on this machine where nothing answers."""
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "not-there")
-    monkeypatch.setattr(data, "MIRROR", "http://127.0.0.1:9/")
+    monkeypatch.setattr(fetching, "DEBIAN_FOLDER", tmp_path / "not-there")
+    monkeypatch.setattr(fetching, "MIRROR", "http://127.0.0.1:9/")
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
@@ -45,7 +46,7 @@ def test_the_parts_are_whole_and_disjoint():
 def few(monkeypatch):
     """The first images of each part in place of all."""
     monkeypatch.setattr(data, "_given", None)
-    data.use({part: (X[:2000], y[:2000]) for part, (X, y) in load().items()})
+    data.use({part: (X[:2000], y[:2000]) for part, (X, y) in data.arrays().items()})
 
 
 def test_an_epoch_serves_every_training_image_once_in_a_new_order(few):
@@ -98,7 +99,7 @@ def test_a_damaged_file_is_replaced(offline, monkeypatch, tmp_path):
     shutil.copytree(RAW, raw := tmp_path / "raw")
     (raw / LABELS).write_bytes((raw / LABELS).read_bytes()[:-100])  # an interrupted download
     (raw / ".part-left").mkdir()
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", RAW)
+    monkeypatch.setattr(fetching, "DEBIAN_FOLDER", RAW)
     fetch(raw)
     assert {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in FILES} == FILES
 
@@ -110,7 +111,7 @@ def test_files_of_the_debian_package_become_the_originals(offline, monkeypatch, 
         original = (RAW / name).read_bytes()
         header_end = 10 + len(name.removesuffix(".gz")) + 1
         (package / name).write_bytes(original[:3] + b"\0" + original[4:10] + original[header_end:])
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", package)
+    monkeypatch.setattr(fetching, "DEBIAN_FOLDER", package)
     raw = fetch(tmp_path / "raw")
     assert {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in FILES} == FILES
 
@@ -119,7 +120,7 @@ def test_files_of_the_debian_package_become_the_originals(offline, monkeypatch, 
 def tools(offline, monkeypatch, tmp_path):
     """An `apt-get` that needs lists of packages first, and a `dpkg-deb` that unpacks the original files."""
     (folder := tmp_path / "bin").mkdir()
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", Path("/usr/share/not/there"))
+    monkeypatch.setattr(fetching, "DEBIAN_FOLDER", Path("/usr/share/not/there"))
     scripts = {
         "apt-get": f"""
             echo "$@" >> "{tmp_path}/calls"
@@ -146,7 +147,7 @@ def test_the_package_comes_from_apt_get_which_may_lack_its_lists(tools, has_list
     raw = fetch(tools / "raw")
     assert {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in FILES} == FILES
     actions = [line.split()[-2:] for line in (tools / "calls").read_text().splitlines()]
-    download = ["download", data.DEBIAN_PACKAGE]
+    download = ["download", fetching.DEBIAN_PACKAGE]
     assert [action if "update" not in action else "update" for action in actions] == (
         [download] if has_lists else [download, "update", download]
     )
@@ -158,7 +159,7 @@ def mirror(offline, monkeypatch):
     handler = partial(SimpleHTTPRequestHandler, directory=RAW)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
-        monkeypatch.setattr(data, "MIRROR", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setattr(fetching, "MIRROR", f"http://127.0.0.1:{server.server_port}/")
         yield
         server.shutdown()
 
@@ -173,9 +174,10 @@ def test_torchvisions_mirror_is_the_last_source(mirror, tmp_path, capsys):
 
 def test_other_images_can_be_given_and_the_summary_counts_them(monkeypatch):
     monkeypatch.setattr(data, "_given", None)
-    few = {part: (X[:1234], y[:1234]) for part, (X, y) in load().items()}
+    few = {part: (X[:1234], y[:1234]) for part, (X, y) in data.arrays().items()}
     data.use(few)
-    assert load() is few and FashionMNIST().tensors is few
+    for part, (X, y) in FashionMNIST().tensors.items():
+        assert np.shares_memory(X.numpy(), few[part][0]) and np.shares_memory(y.numpy(), few[part][1]), "not copied"
     first, *parts = data._describe()
     assert first == f"Fashion-MNIST is whole: 4 files in {RAW}"
     assert parts == [f"  {part:<10}  1,234 images, 10 classes" for part in ("train", "validation", "test")]
@@ -198,6 +200,6 @@ def test_a_wrong_file_is_never_used(offline, monkeypatch, tmp_path):
     (package := tmp_path / "package").mkdir()
     for name in FILES:
         (package / name).write_bytes(gzip.compress(b"something else"))
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", package)
+    monkeypatch.setattr(fetching, "DEBIAN_FOLDER", package)
     with pytest.raises(FileNotFoundError, match="not the original ones"):
         fetch(tmp_path / "raw")

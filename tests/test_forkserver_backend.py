@@ -1,6 +1,7 @@
 """What is ForkserverBackend's own, beside the contract in test_backends.py."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,14 +10,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from helpers import (
     LONG,
     SPACE,
     Heard,
+    allow,
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
     meet,
+    nvidia_smi,
     program,
     report_and_wait,
     report_epochs,
@@ -32,7 +36,8 @@ from syne_tune.config_space import randint, uniform
 from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.optimizer.schedulers import PopulationBasedTraining
 
-from async_hpo import ForkserverBackend, forkserver_backend, runs
+from async_hpo import FASHION_MNIST, ForkserverBackend, runs, search
+from async_hpo.backends import forkserver_backend, worker
 from async_hpo.chapter import hpo_objective_lenet_synetune
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
@@ -54,7 +59,11 @@ def endless(go, **options):
 
 
 def pids_of(backend):
-    return [process.pid for process in backend.trial_subprocess.values()]
+    return [trial.work.pid for trial in backend._trials.values()]
+
+
+def server_of(backend):
+    return forkserver_backend._server(backend.preload, backend.share)
 
 
 def in_background(backend, **options):
@@ -65,14 +74,21 @@ def in_background(backend, **options):
 
 def wait_for_trial(backend, trial_id):
     """Until it has made a few reports."""
-    wait_for(lambda: trial_id in backend._logs and len(backend._logs[trial_id].reports()) >= 3, LONG, "reports")
+
+    def has_reported():
+        log = backend.trial_path(trial_id) / "std.out"
+        return log.exists() and log.read_text().count("\n") >= 3
+
+    wait_for(has_reported, LONG, "reports")
 
 
 def wait_for_end(backend, trial_id):
     """Returns how it ended, and what it reported."""
-    backend.trial_subprocess[trial_id].wait(LONG)
-    status, results = backend.fetch_status_results([trial_id])
-    return status[trial_id][1], [result for _, result in results]
+    status, found = "InProgress", []
+    while status == "InProgress":
+        statuses, results = backend.fetch_status_results([trial_id])
+        status, found = statuses[trial_id][1], found + [result for _, result in results]
+    return status, found
 
 
 # --- one trial's fate is its own -------------------------------------------------------------------------------------
@@ -82,11 +98,11 @@ def test_a_killed_trial_fails_alone_and_its_worker_goes_on(go):
     backend = endless(go)
     tuning = in_background(backend, max_trials=4)
     wait_for_trial(backend, 0)
-    os.kill(backend.trial_subprocess[0].pid, signal.SIGKILL)
-    wait_for(lambda: 2 in backend._logs, LONG, "the next trial")
+    os.kill(pids_of(backend)[0], signal.SIGKILL)
+    wait_for(lambda: 2 in backend._trials, LONG, "the next trial")
     go.touch()
     tuning.join()
-    assert_failed_alone(runs.load_run("test"), 0)
+    assert_failed_alone(runs.find_run("test"), 0)
     assert "killed by SIGKILL" in backend.stderr(0)[-1]
     wait_until_ended(pids_of(backend))
 
@@ -113,16 +129,16 @@ def test_a_trial_that_starts_a_child_and_hangs(folder):
 def test_the_server_is_killed(go):
     backend = endless(go, preload=["json", __name__])
     backend.warm_up()
-    server = forkserver_backend._server(("json", __name__)).running()
+    server = server_of(backend).pid
     tuning = in_background(backend, max_trials=6)
     for trial_id in range(2):
         wait_for_trial(backend, trial_id)
     first = pids_of(backend)
     os.kill(server, signal.SIGKILL)
-    wait_for(lambda: 3 in backend._logs, LONG, "the next trials")
+    wait_for(lambda: 3 in backend._trials, LONG, "the next trials")
     go.touch()
     tuning.join()
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert_nothing_lost_or_doubled(run)
     status = run.trials.set_index("trial_id").status
     assert set(status[:2]) == {"Failed"} and set(status[2:]) <= {"Completed", "Stopped"}
@@ -143,7 +159,7 @@ def test_two_tuners_at_once(folder):
         assert process.returncode == 0, err
     pids = []
     for name in names:
-        run = runs.load_run(name)
+        run = runs.read_run(folder / f"{name}-1")
         assert_nothing_lost_or_doubled(run)
         assert run.reports.trial_id.nunique() == 2
         pids.append(set(run.reports.pid))
@@ -156,11 +172,11 @@ def test_two_tuners_at_once(folder):
 def test_the_order_of_trials_changes_no_learning_curve():
     space = {"learning_rate": uniform(0.01, 1), "batch_size": randint(32, 256), "max_epochs": 1}
     one, other = ({"learning_rate": rate, "batch_size": 256, "max_epochs": 1} for rate in (0.1, 0.5))
-    backend = ForkserverBackend(hpo_objective_lenet_synetune, space)
+    backend = ForkserverBackend(hpo_objective_lenet_synetune, space, share=[FASHION_MNIST])
     first, second, third = (curve(backend, config) for config in (one, other, one))
     assert first == third != second
     # ... and each is the curve of a run in a process of its own.
-    here = runs.run_here(hpo_objective_lenet_synetune, other)
+    here = search.run_here(hpo_objective_lenet_synetune, other)
     assert list(here.validation_error) == second
 
 
@@ -178,7 +194,7 @@ def test_torch_has_the_threads_that_the_driver_says(monkeypatch):
 
         Reporter()(epoch=1, error=x, threads=torch.get_num_threads())
 
-    backend = ForkserverBackend(objective, SPACE)
+    backend = ForkserverBackend(objective, SPACE, preload=["torch"])
     for n_threads in (1, 2):
         monkeypatch.setenv("OMP_NUM_THREADS", str(n_threads))
         _, (report,) = wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)
@@ -196,7 +212,7 @@ def test_a_trial_cannot_spoil_the_next_one():
         os.environ["SPOILT"] = json.spoilt = "yes"
 
     run_tuner(backend_for(objective), max_trials=6)
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert (run.reports.error == 0).all()
     assert run.reports.draw.nunique() == len(run.reports), "forks must not repeat each other's random numbers"
 
@@ -211,9 +227,9 @@ def test_the_allocator_is_set_and_the_drivers_environment_is_not(monkeypatch):
             at_start = file.read()
         Reporter()(epoch=1, error=x, set=all(name in at_start for name in names), mine=os.environ.get("MINE"))
 
-    names = list(forkserver_backend.ALLOCATOR)
+    names = list(worker.ALLOCATOR)
     run_tuner(backend_for(objective), max_trials=2)
-    reports = runs.load_run("test").reports
+    reports = runs.find_run("test").reports
     assert reports.set.all() and (reports.mine.astype(int) == 1).all()
     assert not set(names) & set(os.environ)
 
@@ -240,7 +256,7 @@ def test_population_based_training_with_checkpoints(tmp_path):
     )
     backend = backend_for(train_with_checkpoints, space)
     run_tuner(backend, max_trials=8, scheduler=scheduler, callbacks=[Heard(space["heard"])])
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert (run.reports.resumed > 0).any(), "some trial goes on from another one's checkpoint"
     for _, reports in run.reports.groupby("trial_id"):
         epochs = reports.epoch.tolist()
@@ -253,7 +269,7 @@ def test_checkpoints_are_deleted_at_the_end_or_kept(tmp_path, delete):
     space = SPACE | {"n_epochs": 1, "heard": str(tmp_path / "heard")}
     backend = backend_for(train_with_checkpoints, space, delete_checkpoints=delete)
     run_tuner(backend, max_trials=2, callbacks=[Heard(space["heard"])])
-    checkpoints = [Path(file) for file in runs.load_run("test").reports.file]
+    checkpoints = [Path(file) for file in runs.find_run("test").reports.file]
     assert len(checkpoints) >= 3
     assert {file.exists() for file in checkpoints} == {not delete}
     assert {file.parent.exists() for file in checkpoints} == {not delete}
@@ -266,7 +282,7 @@ def test_the_checkpoint_of_a_stopped_trial_is_deleted_at_once_and_of_a_paused_on
     config = {"x": 0.5, "n_epochs": 100, "heard": str(tmp_path)}
     stopped, paused = (backend.start_trial(config).trial_id for _ in range(2))
     for trial_id in (stopped, paused):
-        wait_for(lambda i=trial_id: backend._logs[i].reports(), LONG, "a report")
+        wait_for(lambda i=trial_id: backend.stdout(i), LONG, "a report")
     backend.stop_trial(stopped)
     backend.pause_trial(paused)
     assert not backend.checkpoint_trial_path(stopped).exists() and backend.checkpoint_trial_path(paused).exists()
@@ -285,7 +301,7 @@ def test_pause_and_resume(go):
     assert backend.busy_trial_ids() == [(0, "InProgress")]
     go.touch()
     status, _ = wait_for_end(backend, 0)
-    assert status == "Completed" and backend.trial_subprocess[0].returncode == 0
+    assert status == "Completed"
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -309,53 +325,184 @@ def test_without_fork_trials_are_fresh_processes(monkeypatch):
     with pytest.warns(UserWarning, match="missing or unsafe on darwin") as caught:
         run_tuner(backend_for(objective, preload=()), max_trials=2)
     assert sum("missing or unsafe" in str(warning.message) for warning in caught) == 1
-    assert_nothing_lost_or_doubled(runs.load_run("test"))
+    assert_nothing_lost_or_doubled(runs.find_run("test"))
 
 
-# --- GPUs: their numbers are enough ----------------------------------------------------------------------------------
+# --- GPUs: their names are enough ------------------------------------------------------------------------------------
 
 
 def report_gpus(x, folder, n):
     from syne_tune import Reporter
 
     meet(folder, n)
-    Reporter()(epoch=1, error=x, gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    Reporter()(epoch=1, error=x, gpus=f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}")
 
 
 @pytest.mark.parametrize(
-    ("options", "num_gpus", "expected"),
+    ("options", "allowed", "expected"),
     [
-        ({}, 2, ["0", "1"]),
-        ({"gpus_to_use": [1, 3]}, 4, ["1", "3"]),
-        ({"num_gpus_per_trial": 2}, 4, ["0,1", "2,3"]),
-        ({"gpus_to_use": [3, 2, 1, 0], "num_gpus_per_trial": 2}, 4, ["3,2", "1,0"]),
-        ({"rotate_gpus": False}, 2, ["all", "all"]),
+        ({}, None, ["0", "1"]),
+        ({"gpus_to_use": [1, 3]}, None, ["1", "3"]),
+        ({"num_gpus_per_trial": 2}, None, ["0,1", "2,3"]),
+        ({"gpus_to_use": [3, 2, 1, 0], "num_gpus_per_trial": 2}, None, ["3,2", "1,0"]),
+        ({}, "2,GPU-7", ["2", "GPU-7"]),
+        ({"gpus_to_use": [1]}, "3,2", ["2", "2"]),
+        ({"rotate_gpus": False}, "2,3", ["2,3", "2,3"]),
     ],
 )
-def test_each_trial_gets_gpus_of_its_own(tmp_path, monkeypatch, options, num_gpus, expected):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "all")  # the driver's, which a trial inherits
+def test_each_trial_gets_gpus_of_its_own(tmp_path, monkeypatch, options, allowed, expected):
+    nvidia_smi(tmp_path, monkeypatch, *(f"GPU {i}: A (UUID: GPU-{i})" for i in range(4)))
+    allow(monkeypatch, allowed)
     config = {"x": 0.5, "folder": str(tmp_path / "met"), "n": 2}
     backend = backend_for(report_gpus, config, **options)
-    backend._prepare_for_schedule(num_gpus=num_gpus)
     trials = [backend.start_trial(config).trial_id for _ in range(2)]
-    assert [wait_for_end(backend, trial_id)[1][0]["gpus"] for trial_id in trials] == expected
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "all"
+    assert [wait_for_end(backend, trial_id)[1][0]["gpus"] for trial_id in trials] == [f"GPU {x}" for x in expected]
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == allowed
 
 
-def test_a_gpu_is_free_again_when_its_trial_has_ended(tmp_path, go):
-    config = {"x": 0.5, "file": str(go)}
-    backend = endless(go)
-    backend._prepare_for_schedule(num_gpus=2)
-    _, stopped = (backend.start_trial(config).trial_id for _ in range(2))
-    (gpu,) = backend.trial_gpu[stopped]
+def test_a_gpu_is_free_again_when_its_trial_has_ended(tmp_path, go, monkeypatch):
+    nvidia_smi(tmp_path, monkeypatch, "GPU 0: A", "GPU 1: A")
+    allow(monkeypatch, None)
+    space = SPACE | {"folder": str(tmp_path / "met"), "n": 1}
+    backend = backend_for(report_gpus, space)
+    config = {"x": 0.5, "folder": str(tmp_path / "met"), "n": 1}
+    stays, *ends = (backend.start_trial(config | {"n": 100}).trial_id, backend.start_trial(config).trial_id)
     for _ in range(3):
-        backend.stop_trial(stopped)
-        stopped = backend.start_trial(config).trial_id
-        assert backend.trial_gpu[stopped] == [gpu], "the other one's is taken"
-    backend.stop_all()
+        _, (report,) = wait_for_end(backend, ends[-1])
+        assert report["gpus"] == "GPU 1", "the other one's is taken"
+        ends.append(backend.start_trial(config).trial_id)
+    backend.stop_trial(stays)
+    assert wait_for_end(backend, backend.start_trial(config).trial_id)[1][0]["gpus"] == "GPU 0"
 
 
-def test_a_gpu_that_is_not_there_is_refused():
-    backend = backend_for(report_epochs, gpus_to_use=[0, 2])
-    with pytest.raises(AssertionError, match="gpus_to_use"):
-        backend._prepare_for_schedule(num_gpus=2)
+def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    nvidia_smi(tmp_path, monkeypatch, "GPU 0: A", "GPU 1: A")
+    allow(monkeypatch, None)
+    for wrong in ([0, 2], [1, 1], [-1]):
+        with pytest.raises(ValueError, match="gpus_to_use"):
+            backend_for(report_epochs, gpus_to_use=wrong)
+
+
+# --- a trial is an ordinary Python process ---------------------------------------------------------------------------
+
+
+def leave_things_open(x, folder):
+    import atexit
+    import multiprocessing
+    import sys
+    import tempfile
+    import threading
+
+    from syne_tune import Reporter
+
+    report, name = Reporter(), f"{folder}/{os.getpid()}"
+
+    def later():
+        time.sleep(0.3)
+        report(epoch=2, error=x)
+
+    sys.kept = open(f"{name}.csv", "w")  # noqa: SIM115
+    sys.kept.write("written")
+    sys.folder = tempfile.TemporaryDirectory(dir=folder)
+    atexit.register(Path(f"{name}.atexit").touch)
+    child = multiprocessing.Process(target=Path(f"{name}.child").touch)
+    child.start()
+    threading.Thread(target=later).start()
+    report(epoch=1, error=x, pid=os.getpid(), folder=sys.folder.name)
+
+
+def test_at_its_end_a_trial_does_what_python_does(tmp_path):
+    backend = backend_for(leave_things_open, SPACE | {"folder": str(tmp_path)})
+    status, reports = wait_for_end(backend, backend.start_trial({"x": 0.5, "folder": str(tmp_path)}).trial_id)
+    assert status == "Completed" and [report["epoch"] for report in reports] == [1, 2]
+    name = tmp_path / str(reports[0]["pid"])
+    assert name.with_suffix(".csv").read_text() == "written"
+    assert name.with_suffix(".atexit").exists() and name.with_suffix(".child").exists()
+    assert not Path(reports[0]["folder"]).exists()
+
+
+def draw(x):
+    import random
+
+    import torch
+    from syne_tune import Reporter
+
+    Reporter()(epoch=1, error=x, torch=torch.rand(1).item(), numpy=np.random.rand(), python=random.random())
+
+
+def test_no_trial_repeats_anothers_random_numbers():
+    backend = backend_for(draw, preload=["torch", __name__])
+    drawn = [wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[1][0] for _ in range(3)]
+    for name in ("torch", "numpy", "python"):
+        assert len({report[name] for report in drawn}) == 3
+
+
+def test_a_folder_of_the_servers_outlives_its_forks(tmp_path, monkeypatch):
+    (tmp_path / "makes_a_folder.py").write_text(
+        "import tempfile, atexit, pathlib\n"
+        "folder = tempfile.TemporaryDirectory()\n"
+        "path = pathlib.Path(folder.name) / 'file'\n"
+        "path.touch()\n"
+        "atexit.register(path.unlink)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def objective(x):
+        import makes_a_folder
+        from syne_tune import Reporter
+
+        Reporter()(epoch=1, error=x, there=makes_a_folder.path.exists(), path=str(makes_a_folder.path))
+
+    backend = backend_for(objective, preload=["makes_a_folder"])
+    reports = [wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[1][0] for _ in range(3)]
+    assert all(report["there"] for report in reports)
+    server_of(backend).stop()
+    assert not Path(reports[0]["path"]).parent.exists(), "the server has removed it"
+
+
+def test_driver_and_server_killed_in_the_same_moment_leave_no_trial(folder):
+    process = start_program(folder, "program", program("ForkserverBackend", folder))
+    results = wait_for_results(folder, "program")
+    (server,) = psutil.Process(process.pid).children()
+    for victim in (server, process):
+        victim.kill()
+    process.wait()
+    wait_until_ended([int(pid) for pid in results.pid.unique()])
+
+
+def test_a_fork_of_the_driver_is_a_driver_of_its_own():
+    backend = backend_for(report_epochs)
+    backend.warm_up()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            own = backend_for(report_epochs)
+            status, _ = wait_for_end(own, own.start_trial({"x": 0.5}).trial_id)
+            code = 0 if status == "Completed" and server_of(own).pid != server_of(backend).pid else 2
+            server_of(own).stop()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (0, 2)
+    assert wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[0] == "Completed"
+
+
+@pytest.mark.parametrize("end", ["\n", " "])
+def test_much_printed_costs_the_driver_no_memory(end):
+    def objective(x, end):
+        import sys
+
+        from syne_tune import Reporter
+
+        report = Reporter()
+        for _ in range(200):
+            sys.stdout.write("\r" + "x" * 1_000_000 + end)
+        print()
+        report(epoch=1, error=x)
+
+    backend = backend_for(objective, SPACE | {"end": end})
+    backend.warm_up()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status, reports = wait_for_end(backend, backend.start_trial({"x": 0.5, "end": end}).trial_id)
+    assert status == "Completed" and len(reports) == 1
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 20, "MB, of 200"

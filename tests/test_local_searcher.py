@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from syne_tune import StoppingCriterion, Tuner
 from syne_tune.backend.trial_status import Trial
 from syne_tune.config_space import choice, lograndint, loguniform, uniform
 from syne_tune.optimizer.schedulers.single_objective_scheduler import SingleObjectiveScheduler
 
-from async_hpo import ForkserverBackend, runs
+from async_hpo import ForkserverBackend
+from async_hpo.search import search
 from async_hpo.solutions import LocalSearcher
 
 SPACE = {
@@ -161,23 +161,16 @@ def objective(width, dropout, lr, kind, max_epochs):
 @pytest.mark.usefixtures("folder")
 def test_a_real_asynchronous_run():
     searcher = Remembers(SPACE, 0.8, 5, random_seed=0)
-    backend = ForkserverBackend(objective, SPACE, preload=["syne_tune", __name__])
-    backend.warm_up()
-    tuner = Tuner(
-        trial_backend=backend,
-        scheduler=SingleObjectiveScheduler(SPACE, metric="validation_error", searcher=searcher),
-        stop_criterion=StoppingCriterion(max_num_trials_finished=120, max_wallclock_time=600),
+    run = search(
+        ForkserverBackend(objective, SPACE, preload=["syne_tune", __name__]),
+        SingleObjectiveScheduler(SPACE, metric="validation_error", searcher=searcher),
+        "local",
+        seconds=600,
         n_workers=4,
-        sleep_time=0,
-        tuner_name="local",
-        max_failures=1000,
-        callbacks=[runs.TrialGuard(), runs.SafeResults()],
-        output_logger=runs.QuietLogger(),
+        n_trials=121,
     )
-    tuner.run()
-    run = runs.load_run("local")
     status = run.trials.set_index("trial_id").status
-    ended = run.trials[run.trials.status == "Completed"].sort_values("trial_id")
+    ended = run.finished.sort_values("trial_id")
     assert len(run.trials) >= 120 and (status == "Failed").any() and (ended.end.diff() < 0).any()
     # It remembers just what was reported, each with its own trial, and nothing of failed ones.
     reported = run.reports.groupby("trial_id").validation_error.min()

@@ -160,7 +160,7 @@ def test_own_code_is_code_and_not_comments():
     [
         "assert x > 0, 'not positive'",
         "for y in (1, 2):\n    assert x < y + 1",
-        "if runs.idle_machine('quick'):\n    assert x\n    fast = True",
+        "if paths.idle_machine('quick'):\n    assert x\n    fast = True",
     ],
 )
 def test_checks_are_no_part_of_own_code(more):
@@ -168,7 +168,7 @@ def test_checks_are_no_part_of_own_code(more):
 
 
 def test_the_short_value_is_no_part_of_own_code():
-    assert own_code("x = shorten(10, to=2)") == own_code("x = runs.shorten(10, to=3)") == own_code("x = 10")
+    assert own_code("x = shorten(10, to=2)") == own_code("x = paths.shorten(10, to=3)") == own_code("x = 10")
     assert own_code("x = shorten(10, to=2)") != own_code("x = shorten(11, to=2)")
 
 

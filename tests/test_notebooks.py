@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from async_hpo import runs
+from async_hpo import paths, runs
 from tools.execute import RECORDED, made_from
 from tools.made_from import changed
 from tools.notebooks import ROOT, code_cells, notebooks, read
@@ -81,14 +81,14 @@ def test_an_output_is_compared(path):
 
 @pytest.mark.parametrize("notebook, name", RECORDED.items())
 def test_recordings_are_the_runs_that_the_notebooks_show(notebook, name):
-    (folder,) = runs.RECORDINGS.glob(f"{name}-*")
+    (folder,) = paths.RECORDINGS.glob(f"{name}-*")
     assert folder.name in (ROOT / "notebooks" / f"{notebook}.ipynb").read_text(), "make execute"
-    reports = runs._load(folder).results
+    reports = runs.read_run(folder).reports
     assert len(reports) > 0 and reports.trial_id.nunique() >= 8
 
 
 def test_the_opening_figure_is_drawn_from_the_recording():
-    (folder,) = runs.RECORDINGS.glob("lenet-random-search-*")
+    (folder,) = paths.RECORDINGS.glob("lenet-random-search-*")
     figure = ElementTree.parse(ROOT / "book" / "_static" / "three-schedules.svg")
     description = figure.find(".//{http://purl.org/dc/elements/1.1/}description")
     assert description.text == folder.name

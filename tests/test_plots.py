@@ -1,6 +1,8 @@
 """Every figure, by what it draws: artists and their data, no pixels."""
 
 import colorsys
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -16,7 +18,8 @@ from matplotlib.colors import to_hex
 
 from async_hpo import plots
 from async_hpo.runs import Run
-from async_hpo.simulation import schedule
+from async_hpo.schedule import schedule
+from tools import execute
 
 NAN = float("nan")
 
@@ -153,43 +156,48 @@ def test_nodes_leave_out_a_trial_that_never_said_where_it_ran():
     assert not bars_where(figure.axes[0], lambda bar: bar.get_hatch() == "xxx")
 
 
-def test_three_schedules():
-    durations = pd.Series([3.0, 4.0, 5.0, 2.0, 8.0, 1.0], index=[4, 7, 1, 0, 3, 9])
-    figure = plots.three_schedules(durations, 3)
-    expected = [("sequential, 1 worker", 1, {}), ("synchronous, 3 workers", 3, {"synchronous": True})]
-    expected.append(("asynchronous, 3 workers", 3, {}))
-    for ax, (title, workers, options) in zip(figure.axes, expected, strict=True):
-        plan = schedule(durations, workers, **options)
-        makespan = plan.end.max()
-        idle = sum(makespan - plan[plan.worker == w].eval("end - start").sum() for w in range(workers))
-        share = round(100 * idle / workers / makespan)
-        assert ax.get_title(loc="left") == f"{title}: {makespan:.0f} s, {share}% idle"
-        assert bars_where(ax, hatched) == [(0, worker, makespan) for worker in range(workers)]
-        for trial_id, trial in zip(durations.index, plan.itertuples(), strict=True):
-            place = (trial.start, trial.worker, trial.end - trial.start)
-            assert bars_where(ax, solid_in(trial_id)) == [place]
+def test_schedules():
+    durations = [3.0, 4.0, 5.0, 2.0, 8.0, 1.0]
+    numbers = [4, 7, 1, 0, 3, 9]
+    plans = {"one": schedule(durations, 1), "three": schedule(durations, 3, synchronous=True)}
+    plans = {title: plan.assign(trial=numbers) for title, plan in plans.items()}
+    figure = plots.schedules(plans)
+    for ax, (title, plan), workers in zip(figure.axes, plans.items(), (1, 3), strict=True):
+        assert ax.get_title(loc="left") == title
+        assert bars_where(ax, hatched) == [(0, worker, plan.end.max()) for worker in range(workers)]
+        for trial in plan.itertuples():
+            assert bars_where(ax, solid_in(trial.trial)) == [(trial.start, trial.worker, trial.end - trial.start)]
         assert ax.get_xlim() == pytest.approx((0, 23 * 1.02))
-    assert "23 s, 0% idle" in figure.axes[0].get_title(loc="left")
-    assert "13 s, 41% idle" in figure.axes[1].get_title(loc="left")
 
 
-def test_the_opening_figure_is_the_same_file_again_and_says_whose_it_is(tmp_path):
-    paths = tmp_path / "one.svg", tmp_path / "two.svg"
-    for path in paths:
-        plots.save_opening_figure(run_of(), path, n_workers=2)
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-    text = paths[0].read_text()
-    assert "<svg" in text and "hand-1" in text and "<dc:date>" not in text
+def test_a_saved_figure_is_the_same_file_again_and_says_whose_it_is(tmp_path):
+    files = tmp_path / "one.svg", tmp_path / "two.svg"
+    for path in files:
+        plots.save(lambda: plots.gantt(run_of()), path, description="of hand-1")
+    assert files[0].read_bytes() == files[1].read_bytes()
+    text = files[0].read_text()
+    assert "<svg" in text and "of hand-1" in text and "<dc:date>" not in text
     assert not plt.get_fignums(), "it is closed"
 
 
 def test_the_opening_figure_is_of_the_finished_trials(monkeypatch, tmp_path):
     given = []
-    real = plots.three_schedules
-    monkeypatch.setattr(plots, "three_schedules", lambda *args: given.append(args) or real(*args))
-    plots.save_opening_figure(run_of(), tmp_path / "figure.svg", n_workers=2)
-    ((durations, n_workers),) = given
-    assert durations.to_dict() == {0: 40, 1: 85, 3: 3} and n_workers == 2
+    real = plots.schedules
+    monkeypatch.setattr(plots, "schedules", lambda plans: given.append(plans) or real(plans))
+    execute.draw_opening_figure(run_of(), tmp_path / "figure.svg", n_workers=2)
+    (plans,) = given
+    for plan in plans.values():
+        assert (plan.end - plan.start).tolist() == [40, 85, 3] and plan.trial.tolist() == [0, 1, 3]
+    assert [*plans] == [
+        "sequential, 1 worker: 128 s, 0% idle",
+        "synchronous, 2 workers: 88 s, 27% idle",
+        "asynchronous, 2 workers: 85 s, 25% idle",
+    ]
+
+
+def test_importing_the_figures_imports_neither_torch_nor_d2l():
+    code = "import sys, async_hpo.plots; print(sorted({'torch', 'torchvision', 'd2l', 'ray'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from helpers import (
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
     meet,
-    patience,
     program,
     report_epochs,
     report_until,
@@ -32,10 +31,12 @@ from helpers import (
     wait_for_results,
     wait_until_ended,
 )
-from ray.cluster_utils import Cluster
 from syne_tune.config_space import uniform
+from syne_tune.report import retrieve
 
-from async_hpo import RayBackend, ray_backend, runs
+from async_hpo import FASHION_MNIST, RayBackend, runs, search
+from async_hpo.backends import ray_backend, ray_cluster
+from async_hpo.backends.ray_cluster import local_cluster
 from async_hpo.chapter import hpo_objective_lenet_synetune
 
 pytestmark = [pytest.mark.usefixtures("folder"), pytest.mark.cluster]
@@ -46,21 +47,23 @@ QUIET = {"include_dashboard": False, "include_log_monitor": False, "no_monitor":
 
 @pytest.fixture(scope="module", autouse=True)
 def no_cluster_left():
-    with patience():
-        yield
-        ray.shutdown()
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def three_nodes(no_cluster_left):
     """With a place for one trial each."""
     ray.shutdown()
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | QUIET | {"node_name": "first"})
-    cluster.add_node(wait=False, **NODE, node_name="second")
-    cluster.add_node(wait=False, **NODE, node_name="third", num_gpus=2)  # none that a trial could use
+    cluster, _ = local_cluster(["first", "second"], **NODE, **QUIET)
+    add_node(cluster, node_name="third", num_gpus=2)  # none that a trial could use
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+def add_node(cluster, **options):
+    ray_cluster.try_again(lambda: cluster.add_node(**NODE, **options))
 
 
 @pytest.fixture
@@ -107,7 +110,12 @@ def in_background(backend, **options):
 
 def wait_for_trial(backend, trial_id):
     """Until it has made a few reports."""
-    wait_for(lambda: trial_id in backend._trials and len(backend._trials[trial_id].reports()) >= 3, LONG, "reports")
+    wait_for(lambda: trial_id in backend._trials and len(reports_of(backend, trial_id)) >= 3, LONG, "reports")
+
+
+def reports_of(backend, trial_id):
+    """All that have come so far."""
+    return retrieve(backend.stdout(trial_id))
 
 
 def wait_for_report(backend):
@@ -125,7 +133,7 @@ def wait_for_end(backend, trial_id):
 
 
 def pids_of(backend):
-    return [int(trial.reports()[0]["pid"]) for trial in backend._trials.values()]
+    return [int(reports_of(backend, trial_id)[0]["pid"]) for trial_id in backend._trials]
 
 
 # --- nodes and workers that die --------------------------------------------------------------------------------------
@@ -137,7 +145,7 @@ def test_trials_run_on_every_node(cluster, tmp_path):
         report_epochs(x, pause=0)
 
     run_tuner(backend_on(cluster, objective, SPACE | {"folder": str(tmp_path / "met")}), max_trials=3, n_workers=3)
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert_nothing_lost_or_doubled(run)
     assert set(run.reports.node[run.reports.trial_id < 3]) == {"first", "second", "third"}
 
@@ -150,7 +158,7 @@ def test_a_killed_worker_fails_one_trial(cluster, go):
     wait_for(lambda: backend._trials[0].status == "Failed", LONG, "its end")
     go.touch()
     tuning.join()
-    assert_failed_alone(runs.load_run("test"), 0)
+    assert_failed_alone(runs.find_run("test"), 0)
     assert "process was killed" in backend.stderr(0)[-1]
 
 
@@ -180,7 +188,7 @@ def test_each_trial_gets_gpus_of_its_own(cluster, tmp_path):
     assert backend.places() == 2
     trials = [backend.start_trial(config).trial_id for _ in range(2)]
     assert [wait_for_end(backend, trial_id) for trial_id in trials] == ["Completed"] * 2
-    assert {report["gpus"] for i in trials for report in backend._trials[i].reports()} == {"0", "1"}
+    assert {report["gpus"] for i in trials for report in reports_of(backend, i)} == {"0", "1"}
     assert {backend.node(i) for i in trials} == {"third"}
 
 
@@ -198,7 +206,7 @@ def test_two_tuners_at_once_on_one_cluster(cluster, folder):
         assert process.returncode == 0, err
     pids = []
     for name, n in n_workers.items():
-        run = runs.load_run(name)
+        run = runs.read_run(folder / f"{name}-1")
         assert_nothing_lost_or_doubled(run)
         assert run.reports.trial_id.nunique() == n
         pids.append(set(run.reports.pid))
@@ -217,7 +225,7 @@ def test_trials_end_with_their_driver_and_the_cluster_stays(cluster, folder):
     wait_until_ended(trials)
     assert len(results_of(folder, "program")) >= len(results)
     run_tuner(backend_on(cluster), max_trials=3, n_workers=3)
-    assert (runs.load_run("test").trials.status == "Completed").sum() >= 3
+    assert (runs.find_run("test").trials.status == "Completed").sum() >= 3
 
 
 def test_a_package_that_the_nodes_lack(cluster, tmp_path, monkeypatch):
@@ -243,7 +251,7 @@ def backend_that_lacks_a_package(cluster, tmp_path, monkeypatch):
 
 def test_a_node_is_removed_and_another_one_joins(cluster, go):
     backend, samples, removed = run_while_a_node_is_replaced(cluster, go, "second", "fourth")
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     assert_nothing_lost_or_doubled(run)
     (failed,) = run.trials.trial_id[run.trials.status == "Failed"]
     assert failed < 3 and backend.node(failed) == removed and "node died" in backend.stderr(failed)[-1]
@@ -282,7 +290,7 @@ def run_while_a_node_is_replaced(cluster, go, removed, joining):
     go.touch()
     wait_for(lambda: nodes_of_later_trials(backend) == others, LONG, "trials on the other nodes")
     go.unlink()
-    cluster.add_node(wait=False, **NODE, node_name=joining)
+    add_node(cluster, node_name=joining)
     wait_for(lambda: nodes_of_later_trials(backend) == others | {joining}, LONG, "a trial on the new node")
     stop.touch()
     tuning.join()
@@ -308,7 +316,7 @@ def watch(backend, trial):
 
     def fetch_and_count(trial_ids):
         found = fetch(trial_ids)
-        samples.append((trial.status, len(backend._running()), backend.places()))
+        samples.append((trial.status, len(backend._with_task()), backend.places()))
         return found
 
     backend.fetch_status_results = fetch_and_count
@@ -440,13 +448,13 @@ def test_lines_arrive_while_the_trial_runs(alone, go):
 def test_the_learning_curve_is_the_one_of_a_process_of_its_own(alone):
     space = {"learning_rate": uniform(0.01, 1), "batch_size": 256, "max_epochs": 1}
     config = {"learning_rate": 0.1, "batch_size": 256, "max_epochs": 1}
-    backend = RayBackend(hpo_objective_lenet_synetune, space)
+    backend = RayBackend(hpo_objective_lenet_synetune, space, share=[FASHION_MNIST])
     found = []
     for trial_id in range(2):
         backend.start_trial(config)
         assert wait_for_end(backend, trial_id) == "Completed"
-        found.append([report["validation_error"] for report in backend._trials[trial_id].reports()])
-    here = runs.run_here(hpo_objective_lenet_synetune, config)
+        found.append([report["validation_error"] for report in reports_of(backend, trial_id)])
+    here = search.run_here(hpo_objective_lenet_synetune, config)
     assert found == [list(here.validation_error)] * 2
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from syne_tune.config_space import loguniform, randint
 
-from async_hpo import runs, simulation
+from async_hpo import paths, runs, tables
 from tools import record
 from tools.record import TABLES, Table
 
@@ -43,7 +43,7 @@ def table(monkeypatch, tmp_path, folder):
 
 def use(patch, recordings, experiments):
     patch.setenv("SYNETUNE_FOLDER", str(experiments))
-    patch.setattr(runs, "RECORDINGS", recordings)
+    patch.setattr(paths, "RECORDINGS", recordings)
     patch.setitem(TABLES, "quick", QUICK)
     return recordings / "quick.csv"
 
@@ -78,14 +78,14 @@ def as_if_killed_before_the_table_was_written(table, folder):
 
 @pytest.mark.slow
 def test_recording_goes_on_where_it_was(recorded, folder, capsys):
-    whole = simulation.read_table(recorded)
+    whole = tables.read_table(recorded)
     assert list(whole.trial.unique()) == [*range(N_TRIALS)] and len(whole) == 3 * N_TRIALS
     wanted = record.configurations(TABLES["quick"])
     found = whole.groupby("trial")[["config_x", "config_n"]].first()
     assert found.to_numpy().tolist() == [[config["x"], config["n"]] for config in wanted]
     record.write(whole[whole.trial.isin([1, 3])], recorded, TABLES["quick"].digest)
     record.record("quick", minutes=10)
-    again = simulation.read_table(recorded)
+    again = tables.read_table(recorded)
     assert list(again.trial.unique()) == [*range(N_TRIALS)]
     kept = [frame[frame.trial.isin([1, 3])].reset_index(drop=True) for frame in (whole, again)]
     pd.testing.assert_frame_equal(*kept)
@@ -107,7 +107,7 @@ def test_a_deleted_table_is_trained_anew(recorded, folder):
     recorded.unlink()
     assert record.update("quick").empty and not recorded.exists()
     record.record("quick", minutes=10)
-    assert simulation.read_table(recorded).trial.nunique() == N_TRIALS and n_runs(folder) == 2
+    assert tables.read_table(recorded).trial.nunique() == N_TRIALS and n_runs(folder) == 2
 
 
 @pytest.mark.slow
@@ -127,7 +127,8 @@ def test_runs_and_tables_of_another_objective_are_refused(recorded, folder, monk
 def test_a_run_of_an_older_version_is_refused(table, folder, capsys):
     run = folder / "record-quick-2026-01-01-00-00-00-000"
     run.mkdir(parents=True)
-    (run / "metadata.json").write_text(json.dumps({"n_workers": 2}))
+    times = {"st_tuner_creation_timestamp": 0, "st_tuner_start_timestamp": 0}
+    (run / "metadata.json").write_text(json.dumps(times | {"metric_names": ["validation_error"], "n_workers": 2}))
     (run / runs.TRIALS_FILENAME).write_text("trial_id,status,start,end\n")
     assert record.update("quick").empty
     assert "of another objective or space, not used" in capsys.readouterr().out

@@ -6,7 +6,8 @@ import pytest
 from syne_tune.config_space import loguniform, randint
 from syne_tune.optimizer.baselines import ASHA, RandomSearch
 
-from async_hpo import simulation
+from async_hpo import replay, tables
+from async_hpo.schedule import schedule
 
 SPACE = {"width": randint(8, 512), "lr": loguniform(1e-3, 1), "max_epochs": 4}
 N_TRIALS, N_EPOCHS = 40, 4
@@ -43,11 +44,9 @@ def random_search(seed=0, points=None, **changes):
 
 @pytest.mark.parametrize("n_workers", [1, 2, 5])
 def test_a_fixed_sequence_runs_as_scheduled(table, n_workers):
-    reports = simulation.replay(
-        table, random_search(points=configs(table)), n_workers, max_wallclock_time=600 / n_workers
-    )
+    reports = replay.replay(table, random_search(points=configs(table)), n_workers, max_wallclock_time=600 / n_workers)
     durations = table.groupby("trial").seconds.max()
-    plan = simulation.schedule(durations, n_workers)
+    plan = schedule(durations, n_workers)
     found = reports[reports.trial < N_TRIALS]
     assert found.groupby("trial").time.max().to_numpy() == pytest.approx(plan.end.to_numpy(), abs=1e-6)
     expected = table.merge(plan[["trial", "start"]], on="trial")
@@ -58,7 +57,7 @@ def test_a_fixed_sequence_runs_as_scheduled(table, n_workers):
 
 
 def test_off_the_table_the_prediction_is_near_the_formula(table):
-    reports = simulation.replay(table, random_search(seed=5), 2, max_wallclock_time=400)
+    reports = replay.replay(table, random_search(seed=5), 2, max_wallclock_time=400)
     last = reports[reports.epoch == N_EPOCHS]
     error, seconds = zip(*((c[0][-1], c[1][-1]) for c in map(curve, last.config_width, last.config_lr)), strict=True)
     assert len(last) > 30
@@ -68,9 +67,9 @@ def test_off_the_table_the_prediction_is_near_the_formula(table):
 
 
 def test_regression_passes_through_the_table_and_is_right_beside_it(table):
-    configs_, curves = simulation.configs_and_curves(table, SPACE)
+    configs_, curves = tables.configs_and_curves(table, SPACE)
     known, left_out = curves.iloc[::2], curves.iloc[1::2]
-    model = simulation.regression(SPACE).fit(configs_.iloc[::2], known)
+    model = replay.regression(SPACE).fit(configs_.iloc[::2], known)
     assert model.predict(configs_.iloc[::2]) == pytest.approx(known.to_numpy(), rel=1e-5)
     assert np.median(abs(model.predict(configs_.iloc[1::2]) / left_out - 1)) < 0.1
 
@@ -78,31 +77,31 @@ def test_regression_passes_through_the_table_and_is_right_beside_it(table):
 def test_a_surrogate_of_ones_own(table):
     from sklearn.dummy import DummyRegressor
 
-    reports = simulation.replay(table, random_search(seed=5), 2, max_wallclock_time=100, surrogate=DummyRegressor())
+    reports = replay.replay(table, random_search(seed=5), 2, max_wallclock_time=100, surrogate=DummyRegressor())
     mean = table[table.epoch == N_EPOCHS].validation_error.mean()
     assert reports[reports.epoch == N_EPOCHS].validation_error.to_numpy() == pytest.approx(mean)
 
 
 def test_an_error_of_zero_is_learnt(table):
     perfect = table.assign(validation_error=table.validation_error.where(table.epoch < N_EPOCHS, 0.0))
-    reports = simulation.replay(perfect, random_search(seed=5), 2, max_wallclock_time=100)
+    reports = replay.replay(perfect, random_search(seed=5), 2, max_wallclock_time=100)
     assert reports[reports.epoch == N_EPOCHS].validation_error.max() < 1e-3
 
 
 def test_a_replay_is_repeatable_and_ends_with_its_budget(table, tmp_path):
     table.to_csv(tmp_path / "table.csv", index=False)
-    here = simulation.replay(table, random_search(3), 2, max_wallclock_time=100)
-    there = simulation.replay(tmp_path / "table.csv", random_search(3), 2, max_wallclock_time=100)
+    here = replay.replay(table, random_search(3), 2, max_wallclock_time=100)
+    there = replay.replay(tmp_path / "table.csv", random_search(3), 2, max_wallclock_time=100)
     pd.testing.assert_frame_equal(here, there)
     assert 90 < here.time.max() <= 100 and here.time.is_monotonic_increasing
-    other = simulation.replay(table, random_search(4), 2, max_wallclock_time=100)
+    other = replay.replay(table, random_search(4), 2, max_wallclock_time=100)
     assert other.config_lr[0] != here.config_lr[0]
 
 
 def test_a_suggestion_costs_what_it_is_said_to_cost(table):
     points = configs(table)[:10]
     free, slow = (
-        simulation.replay(table, random_search(points=points), 1, max_wallclock_time=300, seconds_per_suggestion=wait)
+        replay.replay(table, random_search(points=points), 1, max_wallclock_time=300, seconds_per_suggestion=wait)
         for wait in (0.0, 2.0)
     )
     ends = [reports[reports.trial < 10].groupby("trial").time.max() for reports in (free, slow)]
@@ -110,14 +109,14 @@ def test_a_suggestion_costs_what_it_is_said_to_cost(table):
 
 
 def test_max_epochs_limits_the_epochs(table):
-    reports = simulation.replay(table, random_search(max_epochs=2), 2, max_wallclock_time=50)
+    reports = replay.replay(table, random_search(max_epochs=2), 2, max_wallclock_time=50)
     assert reports.epoch.max() == 2
 
 
 def test_a_scheduler_that_stops_trials_stops_them(table):
     np.random.seed(0)
     scheduler = ASHA(SPACE, metric="validation_error", time_attr="epoch", max_t=N_EPOCHS, grace_period=1)
-    reports = simulation.replay(table, scheduler, 2, max_wallclock_time=300)
+    reports = replay.replay(table, scheduler, 2, max_wallclock_time=300)
     lengths = reports.groupby("trial").epoch.max()
     assert (lengths < N_EPOCHS).mean() > 0.3 and lengths.max() == N_EPOCHS
 
@@ -132,24 +131,4 @@ def test_a_scheduler_that_stops_trials_stops_them(table):
 )
 def test_a_table_that_is_not_whole_is_refused(table, spoil, message):
     with pytest.raises(ValueError, match=message):
-        simulation.replay(spoil(table), random_search(), 1, max_wallclock_time=10)
-
-
-def test_incumbents_and_their_bands():
-    one = pd.DataFrame({"time": [1.0, 2.0, 4.0], "validation_error": [0.5, 0.6, 0.2]})
-    two = pd.DataFrame({"time": [3.0, 1.5], "validation_error": [0.3, 0.4]})
-    assert simulation.best_so_far(one, [0, 1, 3, 4]).tolist() == pytest.approx([np.nan, 0.5, 0.5, 0.2], nan_ok=True)
-    found = simulation.bands([one, two, one], [1, 2, 4])
-    assert found.low.tolist() == [0.5, 0.4, 0.2]
-    assert found["median"].tolist() == [0.5, 0.5, 0.2]
-    assert found.high.tolist() == pytest.approx([np.nan, 0.5, 0.3], nan_ok=True)
-
-
-def test_probability_with_its_interval():
-    rng = np.random.default_rng(0)
-    assert simulation.probability_lower([1, 2, 3], [4, 5, 6]) == (1, 1, 1)
-    assert simulation.probability_lower([1, 2], [2, 1])[0] == 0.5
-    p, low, high = simulation.probability_lower(rng.normal(0, 1, 200), rng.normal(1, 1, 200))
-    assert low < p < high and low < 0.760 < high  # the normal distribution's: Phi(1 / sqrt(2))
-    same = [simulation.probability_lower(rng.normal(size=30), rng.normal(size=30)) for _ in range(40)]
-    assert sum(low <= 0.5 <= high for _, low, high in same) >= 32
+        replay.replay(spoil(table), random_search(), 1, max_wallclock_time=10)

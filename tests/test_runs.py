@@ -30,15 +30,22 @@ from syne_tune.experiments import load_experiment
 from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.optimizer.scheduler import SchedulerDecision, TrialSuggestion
 from syne_tune.tuning_status import TuningStatus
+from syne_tune.util import name_from_base
 
-from async_hpo import runs
+from async_hpo import callbacks, paths, runs, search
 from async_hpo.chapter import lenet_config_space
 
-pytestmark = pytest.mark.usefixtures("folder")
+pytestmark = pytest.mark.usefixtures("folder", "in_a_folder_of_its_own")
 
 CAP = 600  # seconds after which a run ends that should have ended long before
 SPACE = {"x": uniform(0, 1)}
 NAN = float("nan")
+
+
+@pytest.fixture
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
 
 # --- trials that follow a script -------------------------------------------------------------------------------------
 
@@ -51,6 +58,7 @@ class Scripted(TrialBackend):
     def __init__(self, *scripts, errors=()):
         super().__init__()
         self.scripts, self.errors = [list(script) for script in scripts], dict(errors)
+        self.write_errors()
         self.metrics, self.statuses, self.stopped = {}, {}, []
 
     def over(self, status=None):
@@ -90,17 +98,19 @@ class Scripted(TrialBackend):
     def trial_path(self, trial_id):
         return Path("logs") / str(trial_id)
 
-    def stderr(self, trial_id):
-        return self.errors.get(trial_id, [])
-
-    stdout = stderr
+    def write_errors(self):
+        """What failed trials leave on disk."""
+        for trial_id, lines in self.errors.items():
+            self.trial_path(trial_id).mkdir(parents=True, exist_ok=True)
+            (self.trial_path(trial_id) / "std.err").write_text("".join(lines))
 
     def entrypoint_path(self):
         return Path(__file__)
 
 
-def play(backend, scheduler=None, callbacks=None, stop=None, save_tuner=False):
+def play(backend, scheduler=None, own_callbacks=None, stop=None, save_tuner=False):
     """Run a tuner until the scripts are over, or until `stop` says so."""
+    ours = {"callbacks": own_callbacks} if own_callbacks else {}
     tuner = Tuner(
         trial_backend=backend,
         scheduler=scheduler or RandomSearch(SPACE, metrics=["error"]),
@@ -108,10 +118,8 @@ def play(backend, scheduler=None, callbacks=None, stop=None, save_tuner=False):
         n_workers=2,
         sleep_time=0,
         tuner_name="test",
-        max_failures=1000,
-        callbacks=callbacks or [runs.TrialGuard(), runs.SafeResults(), runs.ProgressBar(CAP)],
         save_tuner=save_tuner,
-        output_logger=runs.QuietLogger(),
+        **(search.book_options(CAP) | ours),
     )
     tuner.run()
     return tuner
@@ -135,7 +143,7 @@ def test_failed_silent_and_nan_trials_leave_the_others_alone(capsys):
         errors={0: ["Traceback\n", "ValueError: no luck\n"]},
     )
     tuner = play(backend)
-    run = runs.load_run("test")
+    run = runs.find_run("test")
     expected = ["Failed", "Completed", "Failed", "Completed", "Failed", "Completed"]
     assert [statuses_of(run)[trial_id] for trial_id in range(6)] == expected
     assert set(statuses_of(run).values()) <= {"Failed", "Completed", "Stopped"}, "nothing goes on"
@@ -152,7 +160,7 @@ def test_failed_silent_and_nan_trials_leave_the_others_alone(capsys):
 
 def test_a_failure_is_told_once_with_its_last_lines(capsys):
     lines = [f"line {number}\n" for number in range(1, 8)]
-    backend, guard = Scripted([], errors={0: lines}), runs.TrialGuard(num_lines=3)
+    backend, guard = Scripted([], errors={0: lines}), callbacks.TrialGuard(num_lines=3)
     trial = backend.start_trial({"x": 0.5})
     guard._tuner = SimpleNamespace(trial_backend=backend, scheduler=RandomSearch(SPACE, metrics=["error"]))
     for _ in range(2):
@@ -163,7 +171,7 @@ def test_a_failure_is_told_once_with_its_last_lines(capsys):
 
 
 def test_a_trial_that_reports_and_ends_at_once_has_not_failed():
-    backend, guard = Scripted([]), runs.TrialGuard()
+    backend, guard = Scripted([]), callbacks.TrialGuard()
     trial = backend.start_trial({"x": 0.5})
     guard._tuner = SimpleNamespace(trial_backend=backend, scheduler=RandomSearch(SPACE, metrics=["error"]))
     statuses = {0: (trial, Status.completed)}
@@ -174,8 +182,11 @@ def test_a_trial_that_reports_and_ends_at_once_has_not_failed():
 def test_all_trials_may_fail():
     backend = Scripted(*[[Status.failed]] * 5)
     play(backend)
-    assert not (runs.experiment_path() / "test").exists()  # its name has a date
-    (folder,) = runs.experiment_path().glob("test-*")
+    run = runs.find_run("test")
+    assert len(run.reports) == 0 and len(run.failed) == 5 and run.finished.empty and run.incumbent().empty
+    assert run.shares()["useful"] == 0 and run.shares().sum() == pytest.approx(1)
+    assert not (paths.experiments() / "test").exists()  # its name has a date
+    (folder,) = paths.experiments().glob("test-*")
     assert set(pd.read_csv(folder / "trials.csv").status[:5]) == {"Failed"}
     assert not (folder / "results.csv.zip").exists(), "no report, no reports"
 
@@ -210,11 +221,11 @@ def test_trials_that_fail_in_real_processes_leave_the_others_alone(capsys):
         sleep_time=0.1,
         tuner_name="test",
         max_failures=1000,
-        callbacks=[runs.TrialGuard(), runs.SafeResults(), runs.ProgressBar(CAP)],
-        output_logger=runs.QuietLogger(),
+        callbacks=[callbacks.TrialGuard(), callbacks.SafeResults(), callbacks.ProgressBar(CAP)],
+        output_logger=callbacks.QuietLogger(),
     )
     tuner.run()
-    status = statuses_of(runs.load_run("test"))
+    status = statuses_of(runs.find_run("test"))
     assert [status[trial_id] for trial_id in range(4)] == ["Failed", "Completed", "Failed", "Completed"]
     out = capsys.readouterr().out
     assert "ValueError: no luck with 0.100" in out and "Trial 2 failed; it ended without a report" in out
@@ -246,21 +257,17 @@ def test_no_process_is_left_when_a_run_ends_with_an_error():
 
 def started(backend, tmp_path, n_workers=3):
     """A tuner as `TrialGuard` sees it when it begins."""
-    tuner = SimpleNamespace(
-        tuner_path=tmp_path / "made" / "by guard", trial_backend=backend, n_workers=n_workers,
-        start_jobs_without_delay=True,
-    )  # fmt: skip
-    runs.TrialGuard().on_tuning_start(tuner)
+    tuner = SimpleNamespace(tuner_path=tmp_path / "made" / "by guard", trial_backend=backend, n_workers=n_workers)
+    callbacks.TrialGuard().on_tuning_start(tuner)
     return tuner
 
 
-def test_a_cluster_is_asked_whether_it_has_places_and_gets_a_trial_when_one_is_free(tmp_path):
+def test_a_cluster_is_asked_whether_it_has_places(tmp_path):
     asked = []
     backend = Scripted()
     backend.check_workers = asked.append
-    assert not started(backend, tmp_path).start_jobs_without_delay and asked == [3]
-    tuner = started(Scripted(), tmp_path)
-    assert tuner.start_jobs_without_delay and tuner.tuner_path.is_dir()
+    tuner = started(backend, tmp_path)
+    assert asked == [3] and tuner.tuner_path.is_dir()
 
 
 def python_backend(binary, folder):
@@ -335,7 +342,7 @@ class Decides(RandomSearch):
 
 
 def test_trials_stopped_paused_and_resumed_by_the_scheduler_are_kept_as_such():
-    class Keeps(runs.SafeResults):
+    class Keeps(callbacks.SafeResults):
         """Notes each trial's status in every round of the tuner."""
 
         def on_loop_end(self):
@@ -347,8 +354,8 @@ def test_trials_stopped_paused_and_resumed_by_the_scheduler_are_kept_as_such():
     backend = Scripted(
         [0.5, 0.4], [0.6, 0.5, 0.4, Status.completed], [0.3, Status.completed], [0.2, 0.2, Status.completed]
     )
-    play(backend, Decides(), [runs.TrialGuard(), Keeps()])
-    run = runs.load_run("test")
+    play(backend, Decides(), [callbacks.TrialGuard(), Keeps()])
+    run = runs.find_run("test")
     assert [statuses_of(run)[trial_id] for trial_id in range(4)] == ["Stopped", "Completed", "Completed", "Completed"]
     seen = [statuses[1] for statuses in noted]
     assert [s for i, s in enumerate(seen) if i == 0 or s != seen[i - 1]] == [
@@ -362,7 +369,7 @@ def test_trials_stopped_paused_and_resumed_by_the_scheduler_are_kept_as_such():
 
 def test_a_trial_that_ended_by_itself_was_not_stopped():
     """Its last report and its end are seen at once; the scheduler would have stopped it."""
-    keeper = runs.SafeResults()
+    keeper = callbacks.SafeResults()
     keeper.save_results_at_frequency = lambda: None
     trial = Scripted([]).start_trial({"x": 0.5})
     keeper.on_start_trial(trial)
@@ -390,7 +397,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(runs, "time", clock)
+    monkeypatch.setattr(callbacks, "time", clock)
     return clock
 
 
@@ -399,9 +406,11 @@ class Reporting:
 
     def __init__(self, folder, min_interval):
         self.folder, self.metadata = folder, {}
-        self.keeper = runs.SafeResults(min_interval)
+        self.keeper = callbacks.SafeResults(min_interval)
         self.keeper.on_tuning_start(
-            SimpleNamespace(tuner_path=folder, results_update_interval=0, n_workers=3, metadata=self.metadata)
+            SimpleNamespace(
+                name="test", tuner_path=folder, results_update_interval=0, n_workers=3, metadata=self.metadata
+            )
         )
         self.trial = Scripted([]).start_trial({"x": 0.5})
         self.trial.creation_time = datetime.fromtimestamp(1007)
@@ -463,13 +472,13 @@ def test_a_trial_without_a_report_is_news(clock, tmp_path):
 
 def test_a_run_that_ended_before_it_began_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs.SafeResults().on_tuning_end()
+    callbacks.SafeResults().on_tuning_end()
     assert not list(tmp_path.iterdir())
 
 
 def test_a_write_that_is_cut_off_leaves_the_whole_file_of_before(monkeypatch, tmp_path):
     path = tmp_path / "trials.csv"
-    runs.write_csv(pd.DataFrame({"a": [1, 2]}), path)
+    callbacks.write_csv(pd.DataFrame({"a": [1, 2]}), path)
     assert path.read_text() == "a\n1\n2\n" and list(tmp_path.iterdir()) == [path]
 
     def half(self, file, **options):
@@ -478,7 +487,7 @@ def test_a_write_that_is_cut_off_leaves_the_whole_file_of_before(monkeypatch, tm
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", half)
     with pytest.raises(KeyboardInterrupt):
-        runs.write_csv(pd.DataFrame({"a": [3, 4]}), path)
+        callbacks.write_csv(pd.DataFrame({"a": [3, 4]}), path)
     assert path.read_text() == "a\n1\n2\n"
 
 
@@ -487,10 +496,11 @@ def test_a_kill_while_writing_leaves_a_whole_file(tmp_path):
     """One process imports what it takes; its forks write, and are killed at different moments."""
     program = textwrap.dedent("""
         import os, signal, sys, time
-        from async_hpo import runs
+        import pandas as pd
+        from async_hpo import callbacks
 
         def write_forever():
-            keeper = runs.SafeResults()
+            keeper = callbacks.SafeResults()
             keeper.csv_file = sys.argv[1]
             keeper.results = [{"trial_id": i, "epoch": i, "error": i / 7} for i in range(5_000)]
             keeper.trials = {0: {"trial_id": 0, "status": "InProgress", "start": 0.0}}
@@ -506,7 +516,7 @@ def test_a_kill_while_writing_leaves_a_whole_file(tmp_path):
             time.sleep(delay)
             os.kill(writer, signal.SIGKILL)
             os.waitpid(writer, 0)
-            print(len(runs.pd.read_csv(sys.argv[1])), len(runs.pd.read_csv(sys.argv[2])))
+            print(len(pd.read_csv(sys.argv[1])), len(pd.read_csv(sys.argv[2])))
     """)
     paths = [tmp_path / "results.csv.zip", tmp_path / "trials.csv"]
     found = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=CAP)
@@ -528,7 +538,7 @@ def bar_of(monkeypatch, seconds, results=(), statuses=(), do_minimize=True, budg
     trials = [backend.start_trial({"x": 0.5}) for _ in statuses]
     status.update({t.trial_id: (t, s) for t, s in zip(trials, statuses, strict=True)}, list(enumerate(results)))
     scheduler = RandomSearch(SPACE, metrics=["error"], do_minimize=do_minimize)
-    bar = runs.ProgressBar(budget)
+    bar = callbacks.ProgressBar(budget)
     bar.on_tuning_start(SimpleNamespace(tuning_status=status, scheduler=scheduler))
     monkeypatch.setattr("syne_tune.tuning_status.time", SimpleNamespace(perf_counter=lambda: seconds))
     bar.on_loop_end()
@@ -583,7 +593,7 @@ from syne_tune import StoppingCriterion, Tuner
 from syne_tune.backend import PythonBackend
 from syne_tune.config_space import uniform
 from syne_tune.optimizer.baselines import RandomSearch
-from async_hpo import runs
+from async_hpo.search import book_options
 
 def objective(x, pause):
     import time
@@ -598,8 +608,7 @@ tuner = Tuner(
     trial_backend=PythonBackend(tune_function=objective, config_space=space),
     scheduler=RandomSearch(space, metrics=["error"]),
     stop_criterion=StoppingCriterion(max_wallclock_time=600, max_num_evaluations=EVALUATIONS),
-    n_workers=2, sleep_time=0.2, tuner_name="program", suffix_tuner_name=False, max_failures=1000,
-    callbacks=[runs.TrialGuard(), runs.SafeResults(), runs.ProgressBar(600)], output_logger=runs.QuietLogger(),
+    n_workers=2, sleep_time=0.2, tuner_name="program", suffix_tuner_name=False, **book_options(600),
 )
 tuner.run()
 """
@@ -705,6 +714,11 @@ def test_spaces_and_korean_letters_in_the_path(tmp_path):
 # --- who ran when ----------------------------------------------------------------------------------------------------
 
 
+def dated(name, number=1):
+    """A run's folder, as Syne Tune calls it."""
+    return f"{name}-2026-01-02-03-04-05-{number:.0f}"
+
+
 def write_run(folder, trials, reports, n_workers=2, created=0.0):
     folder.mkdir(parents=True)
     metadata = {
@@ -723,13 +737,13 @@ def write_run(folder, trials, reports, n_workers=2, created=0.0):
 def test_shares_of_a_run_made_by_hand(folder):
     """3 workers, 100 s. Busy: 40 + 20 (failed) + 45 (cut by the budget); the third worker never ran anything."""
     write_run(
-        folder / "hand-1",
+        folder / dated("hand"),
         trials=[(0, "Completed", 1000, 1041), (1, "Failed", 1010, 1030), (2, "Stopped", 1055, 1100)],
         reports=[(0, 1020, 10, 0.5), (0, 1040, 30, 0.4), (2, 1080, 20, NAN), (2, 1090, 30, 0.6)],
         n_workers=3,
     )
-    run = runs.load_run("hand")
-    assert run.name == "hand-1" and run.metric == "error" and run.n_workers == 3
+    run = runs.find_run("hand")
+    assert run.name == dated("hand") and run.metric == "error" and run.n_workers == 3
     assert run.wallclock_time == 100
     assert run.trials.worker.tolist() == [0, 1, 0]
     assert run.trials.end.tolist() == [40, 30, 100]
@@ -742,17 +756,17 @@ def test_shares_of_a_run_made_by_hand(folder):
 def test_a_run_that_mostly_starts_up(folder):
     """1 worker, 100 s: 50 s of start-up, 10 s of training, 30 s without a report, 10 s idle."""
     trials = [(0, "Completed", 1000, 1060), (1, "Failed", 1070, 1100)]
-    write_run(folder / "hand-1", trials, reports=[(0, 1060, 10, 0.5)], n_workers=1)
-    assert runs.load_run("hand").shares().to_dict() == pytest.approx({"useful": 0.1, "start-up": 0.8, "idle": 0.1})
+    write_run(folder / dated("hand"), trials, reports=[(0, 1060, 10, 0.5)], n_workers=1)
+    assert runs.find_run("hand").shares().to_dict() == pytest.approx({"useful": 0.1, "start-up": 0.8, "idle": 0.1})
 
 
 def test_reports_and_trials_come_in_the_order_of_time(folder):
     write_run(
-        folder / "hand-1",
+        folder / dated("hand"),
         trials=[(1, "Completed", 1010, 1031), (0, "Completed", 1005, 1021)],
         reports=[(1, 1030, 10, 0.4), (0, 1020, 12, 0.6), (1, 1025, 5, 0.5)],
     )
-    run = runs.load_run("hand")
+    run = runs.find_run("hand")
     assert run.reports.time.tolist() == [20, 25, 30] and run.reports.error.tolist() == [0.6, 0.5, 0.4]
     assert run.trials.trial_id.tolist() == [0, 1] and run.trials.start.tolist() == [5, 10]
     assert run.trials.train_start.tolist() == [8, 20] and run.trials.end.tolist() == [20, 30]
@@ -769,27 +783,82 @@ def test_a_trial_gets_the_lowest_worker_that_is_free():
 def test_gaps_are_between_trials_of_one_worker(folder):
     times = [(1000, 1010), (1001, 1020), (1013, 1030), (1024, 1025)]
     trials = [(trial_id, "Failed", *start_and_end) for trial_id, start_and_end in enumerate(times)]
-    write_run(folder / "hand-1", trials, reports=[(3, 1025, 0, 0.5)])
-    assert runs.load_run("hand").gaps().to_dict() == {2: 3, 3: 4}
+    write_run(folder / dated("hand"), trials, reports=[(3, 1025, 0, 0.5)])
+    assert runs.find_run("hand").gaps().to_dict() == {2: 3, 3: 4}
 
 
 def test_a_run_that_was_killed_ends_with_the_last_thing_known(folder):
-    write_run(folder / "hand-1", trials=[(0, "InProgress", 1000, None)], reports=[(0, 1020, 10, 0.5)])
-    run = runs.load_run("hand")
+    write_run(folder / dated("hand"), trials=[(0, "InProgress", 1000, None)], reports=[(0, 1020, 10, 0.5)])
+    run = runs.find_run("hand")
     assert run.wallclock_time == 20 and run.trials.end.tolist() == [20]
-    write_run(folder / "late-1", [(0, "InProgress", 1000, None), (1, "InProgress", 1033, None)], [(0, 1020, 10, 0.5)])
-    assert runs.load_run("late").wallclock_time == 33, "the start of a trial"
+    write_run(
+        folder / dated("late"), [(0, "InProgress", 1000, None), (1, "InProgress", 1033, None)], [(0, 1020, 10, 0.5)]
+    )
+    assert runs.find_run("late").wallclock_time == 33, "the start of a trial"
 
 
-def test_the_newest_run_is_found_and_the_readers_own_comes_first(folder):
+def test_the_newest_run_is_found_and_the_readers_own_comes_first(folder, capsys):
     for created in (3.0, 7.0, 5.0):
-        write_run(folder / f"hand-{created:.0f}", [(0, "Completed", 1000, 1001)], [(0, 1001, 1, 0.5)], created=created)
-    assert runs.find_experiment("hand") == folder / "hand-7"
-    assert runs.find_experiment("lenet-random-search").parent == runs.RECORDINGS
-    write_run(folder / "lenet-random-search-1", [(0, "Completed", 1000, 1001)], [(0, 1001, 1, 0.5)])
-    assert runs.find_experiment("lenet-random-search").parent == folder, "older, but the reader's own"
-    with pytest.raises(FileNotFoundError, match=r"No run nothing-.*run its notebook first"):
-        runs.find_experiment("nothing")
+        write_run(folder / dated("hand", created), [(0, "Completed", 1000, 1001)], [(0, 1001, 1, 0.5)], created=created)
+    assert runs.find_run("hand").name == dated("hand", 7) and capsys.readouterr().out == ""
+    assert runs.find_run("lenet-random-search").name in os.listdir(paths.RECORDINGS)
+    assert capsys.readouterr().out == "No run lenet-random-search of your own yet: this is the book's recording.\n"
+    write_run(folder / dated("lenet-random-search"), [(0, "Completed", 1000, 1001)], [(0, 1001, 1, 0.5)])
+    assert runs.find_run("lenet-random-search").name == dated("lenet-random-search"), "older, but the reader's own"
+    with pytest.raises(FileNotFoundError, match=r"No run nothing in .*run its notebook first"):
+        runs.find_run("nothing")
+
+
+def write_trivial_run(folder, created=0.0):
+    write_run(folder, [(0, "Completed", 1000, 1001)], [(0, 1001, 1, 0.5)], created=created)
+
+
+@pytest.mark.parametrize("name", ["mlp", "mlp(1) [x]", "übung.*", "a-2026-01-02", "l" * 80])
+def test_a_name_is_no_pattern_and_no_beginning(folder, name):
+    write_trivial_run(folder / name_from_base(name), created=1.0)
+    for other in (f"{name[:30]}-with-dropout", "x" + name[:30]):
+        write_trivial_run(folder / dated(other), created=2.0)
+    assert runs.find_run(name).name.startswith(name[:30] + ("-20" if len(name) < 30 else ""))
+    assert runs.find_run(name).trials.shape == (1, 6)
+
+
+def test_the_newest_run_counts_though_all_its_trials_failed_and_damaged_ones_do_not(folder):
+    write_trivial_run(folder / dated("hand", 1), created=1.0)
+    write_run(folder / dated("hand", 2), [(0, "Failed", 1000, 1001)], [], created=2.0)
+    (folder / dated("hand", 2) / "results.csv.zip").unlink()
+    for number, metadata in enumerate(["", "{", "[]", '{"st_tuner_creation_timestamp": 9}'], start=3):
+        (folder / dated("hand", number)).mkdir()
+        (folder / dated("hand", number) / "metadata.json").write_text(metadata)
+    run = runs.find_run("hand")
+    assert run.name == dated("hand", 2) and len(run.failed) == 1 and run.reports.empty and run.gaps().empty
+
+
+def test_a_run_without_safe_results_is_told(folder):
+    write_trivial_run(folder / dated("hand"))
+    path = folder / dated("hand") / "metadata.json"
+    path.write_text(path.read_text().replace("n_workers", "workers"))
+    (folder / dated("hand") / "trials.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="SafeResults"):
+        runs.find_run("hand")
+
+
+def test_the_incumbent_of_a_run_that_maximizes_is_the_largest(folder):
+    write_run(
+        folder / dated("hand"),
+        [(0, "Completed", 1000, 1004)],
+        [(0, 1000 + i, i, e) for i, e in enumerate([0.5, 0.7, NAN, 0.6])],
+    )
+    path = folder / dated("hand") / "metadata.json"
+    path.write_text(path.read_text().replace('"min"', '"max"'))
+    assert runs.find_run("hand").incumbent().error.tolist() == [0.5, 0.7, 0.7]
+
+
+def test_words_come_back_as_words(folder):
+    write_trivial_run(folder / dated("hand"))
+    path = folder / dated("hand") / "results.csv.zip"
+    pd.read_csv(path).assign(config_norm="None", config_region="NA").to_csv(path, index=False)
+    reports = runs.find_run("hand").reports
+    assert reports.config_norm.tolist() == ["None"] and reports.config_region.tolist() == ["NA"]
 
 
 # --- the same again --------------------------------------------------------------------------------------------------
@@ -812,7 +881,7 @@ def lenet_on_few_images(learning_rate, batch_size, max_epochs):
     from async_hpo import data
     from async_hpo.chapter import hpo_objective_lenet_synetune
 
-    data.use({part: (X[:2000], y[:2000]) for part, (X, y) in data.load().items()})
+    data.use({part: (X[:2000], y[:2000]) for part, (X, y) in data.arrays().items()})
     d2l.Classifier.accuracy = lambda self, Y_hat, Y, averaged=True: Y_hat.mean()
     hpo_objective_lenet_synetune(learning_rate, batch_size, max_epochs)
 
@@ -832,30 +901,30 @@ def test_the_same_configuration_gives_the_same_curve_here_and_on_a_worker(monkey
         stop_criterion=lambda status: status.wallclock_time > CAP or all_ended(status, range(2)),
         n_workers=2,
         sleep_time=0.1,
-        callbacks=[runs.TrialGuard(), runs.SafeResults()],
-        output_logger=runs.QuietLogger(),
+        callbacks=[callbacks.TrialGuard(), callbacks.SafeResults()],
+        output_logger=callbacks.QuietLogger(),
     )
     tuner.run()
     results = load_experiment(tuner.name).results
     on_workers = [results[results.trial_id == trial_id].validation_error.tolist() for trial_id in range(2)]
     monkeypatch.setattr(data, "_given", None)  # as it is again when the test ends, and so is D2L's method
     monkeypatch.setattr(d2l.Classifier, "accuracy", d2l.Classifier.accuracy)
-    here = runs.run_here(lenet_on_few_images, config).validation_error.tolist()
+    here = search.run_here(lenet_on_few_images, config).validation_error.tolist()
     assert on_workers == [here] * 2 and len(set(here)) == 2
-    assert runs.run_here(lenet_on_few_images, config | {"batch_size": 33}).validation_error.tolist() != here
+    assert search.run_here(lenet_on_few_images, config | {"batch_size": 33}).validation_error.tolist() != here
 
 
 # --- budgets and claims ----------------------------------------------------------------------------------------------
 
 
 def imported_anew(monkeypatch, **environment):
-    """The module `runs` as a process with these environment variables has it; None: without that variable."""
+    """The module `paths` as a process with these environment variables has it; None: without that variable."""
     for name, value in environment.items():
         if value is None:
             monkeypatch.delenv(name)
         else:
             monkeypatch.setenv(name, value)
-    spec = importlib.util.spec_from_file_location("runs_anew", runs.__file__)
+    spec = importlib.util.spec_from_file_location("paths_anew", paths.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -865,11 +934,12 @@ def imported_anew(monkeypatch, **environment):
 def test_shorten_looks_at_one_variable_and_short_runs_are_kept_apart(monkeypatch, value, expected, kept_in):
     module = imported_anew(monkeypatch, SHORT_BUDGET=value, SYNETUNE_FOLDER=None)
     assert module.shorten(10, to=2) == expected
-    assert Path(os.environ["SYNETUNE_FOLDER"]) == runs.ROOT / "experiments" / kept_in
+    assert "SYNETUNE_FOLDER" not in os.environ, "importing sets nothing"
+    assert module.experiments() == paths.ROOT / "experiments" / kept_in == Path(os.environ["SYNETUNE_FOLDER"])
 
 
 def test_a_folder_of_ones_own_stays(monkeypatch, tmp_path):
-    imported_anew(monkeypatch, SYNETUNE_FOLDER=str(tmp_path))
+    assert imported_anew(monkeypatch, SYNETUNE_FOLDER=str(tmp_path)).experiments() == tmp_path
     assert os.environ["SYNETUNE_FOLDER"] == str(tmp_path)
 
 
@@ -894,7 +964,7 @@ def test_run_here_collects_reports_and_passes_on_the_rest(capsys):
             report(epoch=epoch, error=1 / epoch)
 
     stdout = sys.stdout
-    reports = runs.run_here(objective, {"max_epochs": 3})
+    reports = search.run_here(objective, {"max_epochs": 3})
     assert sys.stdout is stdout
     assert reports.epoch.tolist() == [1, 2, 3] and reports.error.tolist() == [1, 1 / 2, 1 / 3]
     assert reports.st_worker_time.is_monotonic_increasing

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 from nbclient import NotebookClient
@@ -15,6 +16,9 @@ from nbformat import NotebookNode
 
 from tools.made_from import RECORDINGS, parts_of
 from tools.notebooks import ROOT, notebooks, read
+
+if TYPE_CHECKING:
+    from async_hpo.runs import Run
 
 #: Notebooks whose run ships with the book: notebook -> name of the tuner.
 RECORDED = {"scheduler": "lenet-random-search"}
@@ -46,18 +50,37 @@ def execute(path: Path) -> None:
 def keep_recording(name: str) -> None:
     """Copy the newest run's own files into `book/recordings/`, in place of an older run of that name, and draw the
     opening figure from it."""
-    from async_hpo import plots, runs
+    from async_hpo import paths, runs
 
-    folder = runs.find_experiment(name)
-    for old in RECORDINGS.glob(f"{name}-*"):
-        if old.name != folder.name:
+    for folder in [folder for _, folder in sorted(runs.folders(name, paths.experiments()))[-1:]]:
+        for old in RECORDINGS.glob(f"{name}-*"):
             shutil.rmtree(old)
-    if folder.parent != RECORDINGS:
         target = RECORDINGS / folder.name
-        target.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True)
         for file in ("metadata.json", runs.ST_RESULTS_DATAFRAME_FILENAME, runs.TRIALS_FILENAME):
             shutil.copy(folder / file, target)
-    plots.save_opening_figure(runs.load_run(name), ROOT / "book" / "_static" / "three-schedules.svg")
+    draw_opening_figure(runs.find_run(name), ROOT / "book" / "_static" / "three-schedules.svg")
+
+
+def draw_opening_figure(run: "Run", path: Path, n_workers: int = 4) -> None:
+    """Three plans of a run's finished trials, for the book's first page."""
+    from async_hpo import plots
+    from async_hpo.schedule import idle_share, schedule
+
+    finished = run.finished.set_index("trial_id")
+    durations = finished.end - finished.start
+    plans = {}
+    for kind, n, synchronous in (
+        ("sequential", 1, False),
+        ("synchronous", n_workers, True),
+        ("asynchronous", n_workers, False),
+    ):
+        plan = schedule(durations, n, synchronous)
+        seconds = plan.end.max()
+        idle = idle_share(durations.sum(), n, seconds)
+        title = f"{kind}, {n} worker{'s' * (n > 1)}: {seconds:,.0f} s, {idle:.0%} idle"
+        plans[title] = plan.assign(trial=durations.index)
+    plots.save(lambda: plots.schedules(plans), path, description=run.name)
 
 
 def main(*names: str) -> None:

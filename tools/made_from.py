@@ -35,7 +35,7 @@ def parts_of(notebook: NotebookNode, writes: str | None = None) -> dict[str, str
     """
     trees = [_OutputAlone().visit(syntax_tree(cell)) for cell in code_cells(notebook)]
     whole = ast.Module([statement for tree in trees for statement in tree.body], [])
-    names = _Names("", _imports(whole), set())
+    names = _Names("", _imports(whole, ""), set())
     parts = {OWN_CODE: _digest([_plain(tree) for tree in trees])}
     parts |= {name: _digest_of(name) for name in _closure(_uses(whole, names))}
     parts |= {f"source of {name}": _digest(_source_of(name)) for name in _shown(whole, names)}
@@ -158,7 +158,8 @@ def _source(module: str) -> _Source | None:
             definitions[name].append(statement)
         if not names and not isinstance(statement, ast.Import | ast.ImportFrom) and not _is_main(statement):
             effects.append(statement)
-    return _Source(_Names(module, _imports(tree), set(definitions)), text, dict(definitions), effects)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return _Source(_Names(module, _imports(tree, package), set(definitions)), text, dict(definitions), effects)
 
 
 def _path(module: str) -> Path | None:
@@ -175,11 +176,14 @@ def _path(module: str) -> Path | None:
 _asked_for: set[str] = set()  # other modules: of an objective that isn't the book's
 
 
-def _imports(tree: ast.AST) -> dict[str, str]:
+def _imports(tree: ast.AST, package: str) -> dict[str, str]:
+    """Name -> dotted path, of all that a module of `package` imports."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *filter(None, [node.module])])
+            found |= {alias.asname or alias.name: f"{source}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.asname: alias.name for alias in node.names if alias.asname}
             found |= {top: top for alias in node.names if not alias.asname for top in [alias.name.split(".")[0]]}

@@ -32,20 +32,32 @@ class Tests(NamedTuple):
     marks: str = QUICK
 
 
+BACKENDS = "not cluster and not idle"
 MODULES = {
-    "async_hpo/simulation.py": Tests("tests/test_simulation.py tests/test_replay.py"),
+    "async_hpo/schedule.py": Tests("tests/test_schedule.py"),
+    "async_hpo/tables.py": Tests("tests/test_tables.py"),
+    "async_hpo/compare.py": Tests("tests/test_compare.py"),
+    "async_hpo/replay.py": Tests("tests/test_replay.py"),
+    "async_hpo/callbacks.py": Tests("tests/test_runs.py"),
     "async_hpo/runs.py": Tests("tests/test_runs.py"),
+    "async_hpo/search.py": Tests("tests/test_runs.py"),
     "async_hpo/plots.py": Tests("tests/test_plots.py"),
     "async_hpo/data.py": Tests("tests/test_data.py"),
-    "async_hpo/check.py": Tests("tests/test_check.py"),
+    "async_hpo/fetch.py": Tests("tests/test_data.py"),
+    "async_hpo/check/config_space.py": Tests("tests/test_check.py"),
+    "async_hpo/check/comparison.py": Tests("tests/test_check.py"),
+    "async_hpo/check/searcher.py": Tests("tests/test_check.py"),
+    "async_hpo/backends/objective.py": Tests("tests/test_objective.py"),
+    "async_hpo/backends/gpus.py": Tests("tests/test_gpus.py"),
     "tools/made_from.py": Tests("tests/test_made_from.py tests/test_notebooks.py"),
     "tools/record.py": Tests("tests/test_record.py"),
     "tools/environment.py": Tests("tests/test_environment.py"),
     "benchmarks/bench.py": Tests("tests/test_benchmarks.py"),
-    "async_hpo/forkserver_backend.py": Tests(
-        "tests/test_forkserver_backend.py tests/test_backends.py", "not cluster and not idle"
+    "async_hpo/backends/forkserver.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", BACKENDS),
+    "async_hpo/backends/forkserver_backend.py": Tests(
+        "tests/test_forkserver_backend.py tests/test_backends.py", BACKENDS
     ),
-    "async_hpo/ray_backend.py": Tests("tests/test_ray_backend.py", "not idle"),
+    "async_hpo/backends/ray_backend.py": Tests("tests/test_ray_backend.py", "not idle"),
 }
 
 

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from syne_tune import StoppingCriterion, Tuner
+from syne_tune import StoppingCriterion
 from syne_tune.config_space import Domain
 from syne_tune.optimizer.baselines import RandomSearch
-from syne_tune.util import experiment_path
 
-from async_hpo import ForkserverBackend, runs
+from async_hpo import FASHION_MNIST, ForkserverBackend, paths, runs
+from async_hpo.search import search
 from tools.made_from import digest_of
 
 MADE_FROM = "# made from "
@@ -75,7 +75,7 @@ def configurations(table: Table) -> list[dict[str, Any]]:
 
 
 def path_of(name: str) -> Path:
-    return runs.RECORDINGS / f"{name}.csv"
+    return paths.RECORDINGS / f"{name}.csv"
 
 
 def made_from(path: Path) -> str:
@@ -111,7 +111,7 @@ def update(name: str) -> pd.DataFrame:
 
 def _new_runs(name: str, digest: str) -> Iterable[Path]:
     """Folders of runs made from the same whose trials are not in the table yet: a killed recording leaves one."""
-    for trials in sorted(experiment_path().glob(f"record-{name}-*/{runs.TRIALS_FILENAME}")):
+    for trials in _runs_with_trials(name):
         folder, mark = trials.parent, trials.parent / IN_TABLE
         if mark.exists() and mark.stat().st_mtime >= trials.stat().st_mtime:
             continue  # else a deleted table would come back, and nothing be recorded anew
@@ -119,6 +119,11 @@ def _new_runs(name: str, digest: str) -> Iterable[Path]:
             yield folder
         else:
             print(f"{folder.name}: of another objective or space, not used")
+
+
+def _runs_with_trials(name: str) -> list[Path]:
+    folders = sorted(folder for _, folder in runs.folders(f"record-{name}", paths.experiments()))
+    return [folder / runs.TRIALS_FILENAME for folder in folders if (folder / runs.TRIALS_FILENAME).exists()]
 
 
 def write(rows: pd.DataFrame, path: Path, digest: str) -> None:
@@ -130,7 +135,7 @@ def write(rows: pd.DataFrame, path: Path, digest: str) -> None:
 
 
 def _finished(run: runs.Run, wanted: list[dict[str, Any]]) -> pd.DataFrame:
-    trials = run.trials[run.trials.status == "Completed"].set_index("trial_id")
+    trials = run.finished.set_index("trial_id")
     reports = run.reports[run.reports.trial_id.isin(trials.index)]
     columns = [f"config_{key}" for key in wanted[0]]
     numbers = {_key(config.values()): number for number, config in enumerate(wanted)}
@@ -157,26 +162,21 @@ def record(name: str, minutes: float) -> None:
     print(f"{name}: {len(done)} of {table.n_trials} trials recorded")
     if not missing:
         return
-    backend = ForkserverBackend(table.function, table.config_space)
-    backend.warm_up()
-    tuner = Tuner(
-        trial_backend=backend,
-        scheduler=RandomSearch(table.config_space, metrics=["validation_error"], points_to_evaluate=missing),
-        stop_criterion=StoppingCriterion(
-            max_wallclock_time=minutes * 60,
-            max_num_trials_started=len(missing) - 1,  # it stops at one more
-        ),
-        wait_trial_completion_when_stopping=True,
-        n_workers=N_WORKERS,
-        sleep_time=0,
-        tuner_name=f"record-{name}",
-        metadata={"made_from": table.digest},
-        max_failures=1000,
-        callbacks=[runs.TrialGuard(), runs.SafeResults()],
-        output_logger=runs.QuietLogger(),
+    started = StoppingCriterion(
+        max_wallclock_time=minutes * 60,
+        max_num_trials_started=len(missing) - 1,  # it stops at one more
     )
     try:
-        tuner.run()
+        search(
+            ForkserverBackend(table.function, table.config_space, share=[FASHION_MNIST]),
+            RandomSearch(table.config_space, metrics=["validation_error"], points_to_evaluate=missing),
+            f"record-{name}",
+            seconds=None,
+            n_workers=N_WORKERS,
+            stop_criterion=started,
+            wait_trial_completion_when_stopping=True,
+            metadata={"made_from": table.digest},
+        )
     finally:
         print(f"{name}: {update(name).trial.nunique()} of {table.n_trials} trials recorded")
 

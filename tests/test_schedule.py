@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from async_hpo import runs, simulation
-from async_hpo.simulation import expected_maximum, schedule
+from async_hpo.schedule import expected_maximum, schedule
 
 
 def by_ticks(durations, n_workers):
@@ -132,93 +131,3 @@ def test_many_long_schedules_are_quick():
 def test_wrong_gap_or_slowdown_is_refused_by_its_name(option, value):
     with pytest.raises(ValueError, match=f"{option} must be finite and not negative"):
         schedule([1.0], 2, **{option: value})
-
-
-TABLE = pd.DataFrame(
-    [
-        (0, 0.5, 1, 0.9, 1.0), (0, 0.5, 2, 0.4, 2.0),
-        (1, 0.7, 1, 0.3, 3.0), (1, 0.7, 2, 0.5, 4.0),
-        (2, 0.1, 1, 0.6, 0.5), (2, 0.1, 2, 0.2, 1.5),
-    ],
-    columns=["trial", "config_x", "epoch", "validation_error", "seconds"],
-)  # fmt: skip
-
-
-def written(tmp_path, table):
-    table.to_csv(tmp_path / "table.csv", index=False)
-    return tmp_path / "table.csv"
-
-
-def test_a_table_comes_back_in_order(tmp_path):
-    shuffled = TABLE.sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(simulation.read_table(written(tmp_path, shuffled)), TABLE)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (lambda t: t.drop(index=2), r"row 4 \(trial 1, epoch 2\): an epoch before it is missing"),
-        (lambda t: t.drop(index=5), r"row 6 \(trial 2, epoch 1\): the last epochs of this trial are missing"),
-        (lambda t: t.assign(config_x=[0.5, 0.5, 0.7, 0.7, 0.5, 0.5]), r"row 6 \(trial 2, .*the same configuration"),
-        (lambda t: t.assign(config_x=[0.5, 0.5, 0.7, 0.8, 0.1, 0.1]), r"row 5 .*changes within the trial"),
-        (lambda t: t.assign(seconds=[1, 0.5, 3, 4, 0.5, 1.5]), r"row 3 \(trial 0, epoch 2\): time does not increase"),
-        (lambda t: t.assign(validation_error=[0.9, math.nan, 0, 0, 0, 0]), r"row 3 .*a value is missing"),
-        (lambda t: t.drop(columns="seconds"), "has no column seconds"),
-    ],
-)
-def test_a_damaged_table_is_refused_by_its_row(tmp_path, change, message):
-    with pytest.raises(ValueError, match=message):
-        simulation.read_table(written(tmp_path, change(TABLE)))
-
-
-def test_a_table_that_is_not_there():
-    with pytest.raises(FileNotFoundError, match="The book has: cnn, dropout_mlp, lenet"):
-        simulation.read_table("resnet")
-
-
-def test_incumbent_by_hand():
-    trials = [0, 1, 2]
-    plan = schedule(simulation.durations(TABLE).loc[trials], 2)  # 0 and 2 on one worker, 1 on the other
-    found = simulation.incumbent(TABLE, trials, plan)
-    assert list(found.time) == [1, 2, 3, 3.5] and list(found.validation_error) == [0.9, 0.4, 0.3, 0.2]
-    seconds = {target: simulation.time_to(found, target) for target in (1.0, 0.5, 0.4, 0.3, 0.2, 0.1)}
-    assert seconds == {1.0: 1, 0.5: 2, 0.4: 2, 0.3: 3, 0.2: 3.5, 0.1: math.inf}
-
-
-def test_incumbent_stretches_with_the_plan():
-    plan = schedule([4.0], 1)  # trial 0 took 2 s when it was recorded
-    assert list(simulation.incumbent(TABLE, [0], plan).time) == [2, 4]
-
-
-@pytest.mark.parametrize("path", runs.RECORDINGS.glob("*.csv"), ids=lambda path: path.stem)
-def test_the_recorded_tables_are_whole(path):
-    table = simulation.read_table(path)
-    assert table.trial.nunique() >= 64 and path.stat().st_size < 300_000
-
-
-def test_the_stragglers_table_has_stragglers():
-    times = simulation.durations(simulation.read_table("cnn"))
-    assert times.mean() <= 60 and expected_maximum(times, 2) / times.mean() >= 1.25
-
-
-def trajectory(*steps):
-    return pd.DataFrame(steps, columns=["time", "validation_error"])
-
-
-def test_bands_by_hand():
-    found = simulation.bands([trajectory((1, 0.9), (10, 0.5)), trajectory((1, 0.8), (100, 0.1)), trajectory((1, 0.7))])
-    assert found.time.iloc[0] == 1 and found.time.iloc[-1] == 100
-    assert list(found.iloc[0][["low", "median", "high"]]) == [0.7, 0.8, 0.9]
-    assert list(found.iloc[-1][["low", "median", "high"]]) == [0.1, 0.5, 0.7]
-
-
-def test_a_trajectory_without_a_report_yet_is_worse_than_any():
-    found = simulation.bands([trajectory((1, 0.9)), trajectory((1, 0.8)), trajectory((50, 0.1))])
-    assert list(found.iloc[0][["low", "median"]]) == [0.8, 0.9] and math.isnan(found.high.iloc[0])
-
-
-def test_speed_up_by_hand():
-    found = simulation.speed_up(pd.DataFrame({1: [10.0, 30.0], 2: [5.0, 15.0], 4: [5.0, 5.0]}))
-    assert list(found.seconds) == [20, 10, 5] and list(found["speed-up"]) == [1, 2, 4]
-    assert list(found.efficiency) == [1, 1, 1] and list(found["worker-seconds"]) == [20, 20, 20]
-    assert list(found.low) == [1, 2, 2] and list(found.high) == [1, 2, 6]

@@ -1,0 +1,96 @@
+"""Where forking is missing (Windows) or unsafe (macOS, whose system libraries run threads): fresh processes."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from multiprocessing import connection
+from typing import Any
+
+from . import worker
+
+
+class FreshProcesses:
+    """In place of `forkserver.Server`: each piece of work is a process that prepares for itself."""
+
+    pid = 0
+    _told = False
+
+    def __init__(self, preload: tuple[str, ...], share: tuple[worker.Share, ...]):
+        self._preparation = preload, share
+        if not FreshProcesses._told:
+            FreshProcesses._told = True
+            what = f"Forking is missing or unsafe on {sys.platform}: each trial starts as a fresh process."
+            warnings.warn(what, stacklevel=5)
+
+    def is_alive(self) -> bool:
+        return True
+
+    def wait_until_ready(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def start(self, function: Callable[..., Any], *arguments: Any) -> "FreshWork":
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=_run, args=(*self._preparation, function, arguments))
+        process.daemon = True  # ends with its driver, which does not wait for it
+        process.start()
+        return FreshWork(process)
+
+
+class FreshWork:
+    """In place of `forkserver.Work`."""
+
+    def __init__(self, process: Any):
+        self._process, self.pid = process, process.pid
+
+    def fileno(self) -> int:
+        return self._process.sentinel
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.wait(0)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._process.join(timeout)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        _kill_group(self.pid)
+        self._process.kill()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):  # Windows has no groups
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _run(preload, share, function: Callable[..., Any], arguments: tuple) -> None:
+    multiprocessing.current_process().daemon = False  # the driver's word for "don't wait"; here: may have children
+    if hasattr(os, "setsid"):
+        os.setsid()
+    threading.Thread(target=_end_with_driver, daemon=True).start()
+    try:
+        worker.prepare_all(preload, share)
+        function(*arguments)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+
+
+def _end_with_driver() -> None:
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        connection.wait([driver.sentinel])
+    _kill_group(0)
+    os._exit(1)

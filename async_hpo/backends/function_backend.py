@@ -1,0 +1,184 @@
+"""Syne Tune's contract, as far as it is the same for all back-ends whose trials are calls of a Python function."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from syne_tune.backend.trial_backend import TrialBackend
+from syne_tune.backend.trial_status import Status, Trial
+from syne_tune.constants import ST_WORKER_TIMESTAMP
+from syne_tune.util import dump_json_with_numpy, experiment_path
+
+from .objective import as_python, check_arguments, pickle_function
+from .worker import Share, check_names
+
+#: How long (seconds) the driver waits for a trial to end before it looks for new reports.
+MAX_WAIT = 0.1
+#: Why a trial failed that ended well, but never reported.
+SILENT = "It ended without a report."
+
+
+class FunctionTrial:
+    """A trial as its driver knows it.
+
+    Attributes:
+        status: of Syne Tune's `Status`.
+        end: Unix time (seconds) at which its end was seen, else None.
+        reports: those that the tuner has not got yet.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.status = folder, Status.in_progress
+        self.end: float | None = None
+        self.reports: list[dict[str, Any]] = []
+        self._silent = True
+
+    def add(self, reports: list[dict[str, Any]]) -> None:
+        self.reports += reports
+        self._silent &= not reports
+
+    def finish(self, status: str, reason: str = "") -> None:
+        """Note the end, and why, at the end of what the trial said itself. One without a report has failed: a tuner
+        would end with it."""
+        if status == Status.completed and self._silent:
+            status, reason = Status.failed, SILENT
+        self.status, self.end = status, time.time()
+        if reason:
+            with open(self.folder / "std.err", "a", encoding="utf-8") as file:
+                file.write(reason + "\n")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Saved with the tuner. What runs is its driver's: whoever loads it finds that it has ended.
+        lost = {"status": Status.failed, "end": time.time()} if self.status == Status.in_progress else {}
+        return self.__dict__ | lost
+
+
+class FunctionBackend(TrialBackend):
+    """Trials are calls of `tune_function`. A back-end of its own has `warm_up`, `_start`, `_wait`, `_update`, `_stop`.
+
+    Syne Tune's tuner and base class call the methods of this interface that begin with an underscore: there is no
+    other way to make a back-end. `_trial_dict` is where the base class keeps configurations and creation times.
+    """
+
+    #: What the tuner needs to know about this back-end: arguments of Syne Tune's `Tuner`.
+    tuner_options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        tune_function: Callable[..., None],
+        config_space: dict[str, Any],
+        preload: Sequence[str] = (),
+        share: Sequence[Share] = (),
+        delete_checkpoints: bool = False,
+    ):
+        check_names(preload, share)
+        super().__init__(delete_checkpoints=delete_checkpoints)
+        self.config_space = config_space
+        self.preload = tuple(preload)
+        self.share: tuple[Share, ...] = tuple((make, take) for make, take in share)
+        self._name, self._parameters = check_arguments(tune_function, config_space)
+        self._function = pickle_function(tune_function)
+        self._path = Path(experiment_path(tuner_name=uuid.uuid4().hex[:10]))  # until a tuner says another one
+        self._trials: dict[int, Any] = {}
+
+    # --- what a back-end of its own does -----------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Let workers prepare, and check that a trial can start: before `tuner.run()`, so that the wait is no part of
+        the run's budget. Called again, it returns at once."""
+        raise NotImplementedError
+
+    def check_workers(self, n_workers: int) -> None:
+        """Raise ValueError if so many trials can't run at a time."""
+
+    def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> FunctionTrial:
+        """Start a trial in its folder, or start it once more."""
+        raise NotImplementedError
+
+    def _wait(self, trial_ids: list[int]) -> None:
+        """Return when one of them has ended, after `MAX_WAIT` at the latest."""
+        raise NotImplementedError
+
+    def _update(self, trial_ids: list[int]) -> None:
+        """See which of them have ended, and then what they have reported: nothing before the end is missed."""
+        raise NotImplementedError
+
+    def _stop(self, trial_id: int, status: str) -> None:
+        """End a trial that is in progress, and give it this status."""
+        raise NotImplementedError
+
+    # --- Syne Tune's contract ----------------------------------------------------------------------------------------
+
+    def _schedule(self, trial_id: int, config: dict[str, Any]) -> None:
+        self.warm_up()
+        folder = self.trial_path(trial_id).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        dump_json_with_numpy(config, folder / "config.json")
+        arguments = {key: as_python(value) for key, value in config.items() if key in self.config_space}
+        self._trials[trial_id] = self._start(trial_id, folder, arguments)
+
+    def fetch_status_results(self, trial_ids: list[int]) -> tuple[dict[int, tuple[Trial, str]], list]:
+        """Waits for the end of a trial, but not for long; see the base class. Each report is returned once."""
+        self._wait(trial_ids)
+        self._update(trial_ids)
+        statuses, results = {}, []
+        for trial_id in trial_ids:
+            if trial_id not in self._trial_dict:  # it could not be started
+                continue
+            trial, known = self._trials[trial_id], self._trial_dict[trial_id]
+            new, trial.reports = trial.reports, []
+            if trial.status not in (Status.stopped, Status.paused):  # what came after a decision is not shown
+                results += [(trial_id, report) for report in new]
+            known.status = trial.status
+            statuses[trial_id] = (Trial(trial_id, known.config, known.creation_time), trial.status)
+        return statuses, sorted(results, key=lambda result: result[1][ST_WORKER_TIMESTAMP])
+
+    def _running(self) -> Iterator[int]:
+        return (trial_id for trial_id, trial in self._trials.items() if trial.status == Status.in_progress)
+
+    def busy_trial_ids(self) -> list[tuple[int, str]]:
+        return [(trial_id, Status.in_progress) for trial_id in self._running()]
+
+    def _stop_trial(self, trial_id: int, result: dict | None = None) -> None:
+        if self._trials[trial_id].status == Status.in_progress:
+            self._stop(trial_id, Status.stopped)
+
+    def stop_all(self) -> None:
+        for trial_id in list(self._running()):
+            self.stop_trial(trial_id)
+        if self.delete_checkpoints:
+            for trial_id in self.trial_ids:
+                self.delete_checkpoint(trial_id)
+
+    def stdout(self, trial_id: int) -> list[str]:
+        """What the trial printed, in lines; bytes that are no UTF-8 are shown as a question mark in a diamond."""
+        return self._lines(trial_id, "std.out")
+
+    def stderr(self, trial_id: int) -> list[str]:
+        """What the trial wrote to its standard error (see `stdout`), and at last why it failed."""
+        return self._lines(trial_id, "std.err")
+
+    def _lines(self, trial_id: int, name: str) -> list[str]:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(self.trial_path(trial_id) / name, encoding="utf-8", errors="replace") as file,
+        ):
+            return file.readlines()
+        return []
+
+    def trial_path(self, trial_id: int) -> Path:
+        """The trial's folder on the driver's machine: what it printed, and its configuration."""
+        return self._path / str(trial_id)
+
+    def set_path(self, results_root: str | None = None, tuner_name: str | None = None) -> None:
+        if results_root is not None:
+            self._path = Path(results_root)
+
+    def entrypoint_path(self) -> Path:
+        return Path(__file__)
+
+    def set_entrypoint(self, entry_point: str) -> None:
+        raise NotImplementedError(f"{type(self).__name__} runs a function, not a script")

@@ -1,0 +1,272 @@
+"""The same trials on a Ray cluster: this machine, or many.
+
+A trial is a Ray task (Moritz et al., 2018, "Ray: A Distributed Framework for Emerging AI Applications", OSDI). Ray uses
+its worker processes again and again, so imports stay warm, and what trials share lies once on each node, in Ray's
+object store.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cloudpickle
+import ray
+from ray.exceptions import NodeDiedError, RayError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from syne_tune.backend.trial_status import Status, TrialResult
+
+from . import ray_trial, worker
+from .function_backend import MAX_WAIT, FunctionBackend, FunctionTrial
+from .objective import Reports
+from .ray_cluster import Places, alive_nodes, connect, label, label_of
+
+#: Seconds that a stopped trial has until its next report. Then it is interrupted, which ends Python code and leaves its
+#: process warm; a second later the process is killed.
+GRACE = 5.0
+_SECONDS_TO_END = 1.0  # for a trial that has been interrupted
+
+
+class RayBackend(FunctionBackend):
+    """Runs trials of a Python function as tasks on a Ray cluster.
+
+    Takes the place of `ForkserverBackend` or of Syne Tune's `PythonBackend`; scheduler, tuner and callbacks stay. A
+    trial that raises, or whose worker process or node dies, fails alone, with the reason at the end of its `std.err`,
+    its reports kept. It is not tried again: for random search the next configuration is as good. When a node dies, the
+    run goes on with those that are left; a node that joins is used.
+
+    A stopped trial ends at its next report, and its process stays warm for the next one; see `GRACE` for a trial that
+    does not report. Each report has a field `node`, where it came from, unless the trial reports one of its own. Trials
+    that use the same process one after the other share its memory, unlike those of `ForkserverBackend`.
+
+    Give the tuner a short `sleep_time` (0 is fine): the end of a trial wakes it. Tuners may share a cluster, but don't
+    know of each other: together they should not have more workers than it has places.
+
+    Args:
+        tune_function: the objective. It calls Syne Tune's `Reporter`; it may be a closure, or defined in a notebook.
+        config_space: its keys are the function's arguments.
+        num_cpus, num_gpus: what a trial needs of a node.
+        address: of a running cluster, "host:port"; this machine must be one of its nodes. By default the cluster to
+            which this process is connected or, if there is none, a new one: this machine, not open to others.
+        preload: what worker processes prepare: names of modules to import, and `module:function` to call.
+        share: what all trials share: pairs (`module:function` that makes it, `module:function` that takes it). The
+            first is called once, by the driver; what it returns travels to the nodes, and each process takes it there.
+            NumPy's arrays are not copied, and can't be written to.
+
+    Raises:
+        ValueError: the function can't be sent to another process, or its arguments and `config_space` don't match.
+        ConnectionError: no cluster answers at `address`.
+    """
+
+    # A place gets its next trial when it is free, which for a stopped trial's or a lost node's only the back-end knows.
+    tuner_options: ClassVar[dict[str, Any]] = {"start_jobs_without_delay": False}
+
+    def __init__(
+        self,
+        tune_function: Callable[..., None],
+        config_space: dict[str, Any],
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        address: str | None = None,
+        preload: Sequence[str] = (),
+        share: Sequence[worker.Share] = (),
+    ):
+        self._places = Places(num_cpus, num_gpus)
+        super().__init__(tune_function, config_space, preload, share)
+        self.num_cpus, self.num_gpus, self.address = num_cpus, num_gpus, address
+        self._shared: _Shared | None = None
+        self._n_workers = 0
+        connect(address)
+
+    def places(self) -> int:
+        """How many trials the cluster can run at a time, as it is now."""
+        return self._places.now()
+
+    def check_workers(self, n_workers: int) -> None:
+        self._places.check(n_workers)
+        self._n_workers = max(self._n_workers, n_workers)
+
+    def warm_up(self) -> None:
+        """Let as many processes of every node as it has places prepare, and check that they can load the function.
+
+        Call it before `tuner.run()`: the wait is then no part of the run's budget. Called again, it returns at once.
+
+        Raises:
+            RuntimeError: a node can't prepare, or can't load the function; the message names the node and says why.
+        """
+        if self._shared is not None:
+            return
+        connect(self.address)  # a back-end that was loaded is not yet
+        paths = [os.path.abspath(path) for path in sys.path]
+        shared = _Shared.make(ray_trial.Work(self._function, self.preload, self.share, paths, self.num_cpus))
+        waiting = {}
+        for node in alive_nodes():
+            on_node = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
+            n = self._places.on(node)
+            meeting = ray_trial.Meeting.options(**on_node).remote(n)  # type: ignore[attr-defined]  # mypy sees the class
+            for _ in range(n):
+                waiting[ray_trial.warm_up.options(**on_node).remote(shared.work, shared.values, meeting)] = node
+        until = time.monotonic() + ray_trial.SECONDS_TO_WARM_UP
+        for ref, node in waiting.items():
+            try:
+                problem = ray.get(ref, timeout=max(until - time.monotonic(), 0))
+            except RayError as error:
+                problem = str(error)
+            if problem:
+                *_, last = problem.rstrip().splitlines()
+                raise RuntimeError(f"No trial of {self._name} can start on node {label(node)}: {last}\n{problem}")
+        self._shared = shared
+
+    def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> "_Trial":
+        # A tuner without this back-end's `tuner_options` does not wait for the place of a trial that is being stopped.
+        self.check_workers(1 + sum(trial.status == Status.in_progress for trial in self._with_task().values()))
+        shared = self._shared
+        assert shared is not None  # since `warm_up`
+        task = ray_trial.run.options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
+        ref = task.remote(trial_id, cloudpickle.dumps(arguments), shared.work, shared.values, shared.inbox)
+        return _Trial(folder, ref)
+
+    def _with_task(self) -> dict[int, "_Trial"]:
+        """Trials that hold a place: one that has been stopped does, until its task ends."""
+        return {trial_id: trial for trial_id, trial in self._trials.items() if trial.ref is not None}
+
+    def _wait(self, trial_ids: list[int]) -> None:
+        # A free worker is noticed at once, not at the next poll.
+        if tasks := [trial.ref for trial in self._with_task().values()]:
+            ray.wait(tasks, timeout=MAX_WAIT)
+
+    def _update(self, trial_ids: list[int]) -> None:
+        running = {trial.ref: trial for trial in self._with_task().values()}
+        ended, _ = ray.wait([*running], num_returns=len(running), timeout=0) if running else ([], [])
+        outcomes = {ref: _outcome(ref) for ref in ended}  # before what they printed is fetched
+        if self._shared is not None:
+            for trial_id, node_id, name, content in ray.get(self._shared.inbox.take.remote()):
+                self._trials[trial_id].receive(node_id, name, content)
+        for ref, (status, reason) in outcomes.items():
+            trial = running.pop(ref)
+            trial.end_task(status, reason)
+            if reason == _NODE_DIED:
+                self._places.lost_nodes.add(trial.node_id)
+        for trial in running.values():
+            trial.stop_if_late()
+
+    def _stop(self, trial_id: int, status: str) -> None:
+        self._trials[trial_id].stop_by = time.monotonic() + GRACE
+        self._trials[trial_id].finish(status)
+        assert self._shared is not None  # a trial in progress was started by this driver
+        self._shared.inbox.stop.remote(trial_id)
+
+    def stop_all(self) -> None:
+        """Stop all trials, and wait until none runs."""
+        super().stop_all()
+        while self._with_task():
+            self.fetch_status_results([])
+
+    def pause_trial(self, trial_id: int, result: dict | None = None) -> None:
+        # Not in `_pause_trial`, which is called when the trial's status has changed already.
+        raise NotImplementedError(_NO_CHECKPOINTS.format("pause"))
+
+    def resume_trial(self, trial_id: int, new_config: dict | None = None) -> TrialResult:
+        raise NotImplementedError(_NO_CHECKPOINTS.format("resume"))
+
+    def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
+        raise NotImplementedError(_NO_CHECKPOINTS.format("copy the checkpoint of"))
+
+    def delete_checkpoint(self, trial_id: int) -> None:
+        pass  # there are none
+
+    def busy_trial_ids(self) -> list[tuple[int, str]]:
+        """Trials that hold a place, as of the last `fetch_status_results`.
+
+        Syne Tune's tuner (0.16, `Tuner._schedule_new_tasks`) takes a shorter list than its own as news, replaces its
+        own set by it, and so loses a trial that starts in the same moment: this must not know more than the tuner does.
+        """
+        busy = [(trial_id, Status.in_progress) for trial_id in self._with_task()]
+        # The places of a lost node count as busy, so that no trial is called running that waits for one. But with
+        # synchronous scheduling the tuner waits until nothing is.
+        lost = max(0, self._n_workers - self.places()) if busy else 0
+        return busy + [(-1, Status.in_progress)] * lost
+
+    def node(self, trial_id: int) -> str | None:
+        """The node that the trial ran on; None if it has not started yet."""
+        trial = self._trials.get(trial_id)
+        return trial.node if trial else None
+
+    def __str__(self) -> str:
+        return f"ray {self._name}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_shared": None}  # saved with the tuner; what lies in the cluster is its driver's
+
+
+_NO_CHECKPOINTS = (
+    "RayBackend can't {} a trial: its checkpoint would have to be where every node can read it. Use a scheduler that "
+    "only starts and stops trials, such as RandomSearch or ASHA with stopping, or ForkserverBackend on one machine."
+)
+
+
+class _Trial(FunctionTrial):
+    """A trial and its task; `ref` is None when that has ended, or belonged to another driver."""
+
+    def __init__(self, folder: Path, ref):
+        super().__init__(folder)
+        self.ref = ref
+        self.node: str | None = None  # what it is called
+        self.node_id: str | None = None  # its number
+        self.stop_by = float("inf")  # on the monotonic clock
+        self._interrupted, self._parser = False, Reports()
+        for name in ray_trial.STREAMS.values():
+            (folder / name).write_bytes(b"")
+
+    def receive(self, node_id: str, name: str, content: bytes) -> None:
+        if self.node is None:
+            self.node, self.node_id = label_of(node_id), node_id
+        with open(self.folder / name, "ab") as file:
+            file.write(content)
+        if name == ray_trial.STREAMS[1]:
+            self.add([{"node": self.node} | report for report in self._parser.feed(content)])
+
+    def stop_if_late(self) -> None:
+        if time.monotonic() > self.stop_by:
+            ray.cancel(self.ref, force=self._interrupted)
+            self._interrupted, self.stop_by = True, time.monotonic() + _SECONDS_TO_END
+
+    def end_task(self, status: str, reason: str) -> None:
+        self.ref = None
+        if self.status == Status.in_progress:
+            self.finish(status, reason)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"ref": None}
+
+
+_NODE_DIED = "The trial's node died, or left the cluster."
+
+
+def _outcome(ref) -> tuple[str, str]:
+    try:
+        return ray.get(ref), ""
+    except NodeDiedError:
+        return Status.failed, _NODE_DIED
+    except WorkerCrashedError:
+        return Status.failed, "The trial's process was killed: from outside, or out of memory."
+    except RayError as error:
+        return Status.failed, str(error)
+
+
+@dataclass
+class _Shared:
+    """What the trials of a back-end share: work and values, in the object store, and the inbox."""
+
+    work: Any
+    values: Any
+    inbox: Any
+
+    @classmethod
+    def make(cls, work: ray_trial.Work) -> "_Shared":
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        inbox = ray_trial.Inbox.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+        return cls(ray.put(work), ray.put([worker.make(pair) for pair in work.share]), inbox)

@@ -1,0 +1,236 @@
+"""A trial on a node of a Ray cluster: what runs in Ray's worker processes, and what they send to the driver."""
+
+import contextlib
+import ctypes
+import io
+import os
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+import psutil
+import ray
+from syne_tune.backend.trial_status import Status
+from syne_tune.constants import ST_METRIC_TAG
+
+from . import worker
+
+#: Seconds after which what a trial printed, without a report, is on its way to the driver.
+PRINT_INTERVAL = 0.2
+#: Seconds in which the processes of all nodes must be ready.
+SECONDS_TO_WARM_UP = 120.0
+STREAMS = {1: "std.out", 2: "std.err"}  # file descriptor -> file
+
+
+@dataclass
+class Work:
+    """What every trial of a back-end needs to know."""
+
+    function: bytes
+    preload: tuple[str, ...]
+    share: tuple[worker.Share, ...]
+    paths: list[str]  # where the driver finds modules
+    num_cpus: float
+
+
+@ray.remote
+class Inbox:
+    """Holds what trials print until the driver takes it, and tells trials to stop. On the driver's node."""
+
+    def __init__(self):
+        self.content: list[tuple[int, str, str, bytes]] = []
+        self.stopped: set[int] = set()
+
+    def put(self, trial_id: int, node_id: str, name: str, content: bytes) -> bool:
+        """Returns whether the trial is to go on."""
+        self.content.append((trial_id, node_id, name, content))
+        return trial_id not in self.stopped
+
+    def take(self) -> list[tuple[int, str, str, bytes]]:
+        content, self.content = self.content, []
+        return content
+
+    def stop(self, trial_id: int) -> None:
+        self.stopped.add(trial_id)
+
+
+@ray.remote
+class Meeting:
+    """Keeps `n` tasks until all have come, so that each of them is in a process of its own."""
+
+    def __init__(self, n: int):
+        self.missing = n
+
+    def arrive(self) -> None:
+        self.missing -= 1
+
+    def everyone_is_here(self) -> bool:
+        return self.missing <= 0
+
+
+@ray.remote(max_retries=0)
+def warm_up(work: Work, shared: list[Any], meeting) -> str:
+    """Returns the traceback of what went wrong, if anything did."""
+    try:
+        _prepare(work, shared)
+        cloudpickle.loads(work.function)
+    except Exception:
+        return traceback.format_exc()
+    ray.get(meeting.arrive.remote())
+    until = time.monotonic() + SECONDS_TO_WARM_UP / 2
+    while time.monotonic() < until and not ray.get(meeting.everyone_is_here.remote()):
+        time.sleep(0.05)
+    return ""
+
+
+class _Stopped(BaseException):
+    """Ends a trial at its report. No `except Exception` of an objective catches it."""
+
+
+@ray.remote(max_retries=0)
+def run(trial_id: int, arguments: bytes, work: Work, shared: list[Any], inbox) -> str:
+    """A trial, from its first line to its last. Returns its status."""
+    with _Output(trial_id, inbox), _no_child_left():
+        try:
+            _prepare(work, shared)
+            cloudpickle.loads(work.function)(**cloudpickle.loads(arguments))
+        except _Stopped:
+            return Status.stopped
+        except BaseException as error:  # an exit, too, must not end the process
+            if isinstance(error, SystemExit) and not error.code:
+                return Status.completed
+            traceback.print_exception(error)
+            return Status.failed
+    return Status.completed
+
+
+_ready: set[Any] = set()  # what this process has prepared
+
+
+def _prepare(work: Work, shared: list[Any]) -> None:
+    sys.path += [path for path in work.paths if path not in sys.path]
+    _set_allocator()
+    for name in work.preload:
+        if name not in _ready:
+            worker.prepare([name])
+            _ready.add(name)
+    for pair, value in zip(work.share, shared, strict=True):
+        if pair not in _ready:
+            worker.take(pair, value)
+            _ready.add(pair)
+    worker.set_threads(max(1, int(work.num_cpus)))
+
+
+def _set_allocator() -> None:
+    """What `ALLOCATOR` says, in a process that has started already."""
+    options = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_MMAP_THRESHOLD_": -3}  # as in glibc's malloc.h
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        for name, value in worker.ALLOCATOR.items():
+            ctypes.CDLL("libc.so.6").mallopt(options[name], int(value))
+
+
+@contextlib.contextmanager
+def _no_child_left():
+    """End the processes that the trial has started: its own process goes on."""
+    before = set(psutil.Process().children(recursive=True))
+    try:
+        yield
+    finally:
+        for child in set(psutil.Process().children(recursive=True)) - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+class _Output:
+    """Takes what the trial and its child processes print, and sends it on: reports at once, the rest soon.
+
+    When the driver is gone, so is its inbox, and Ray ends this process.
+    """
+
+    def __init__(self, trial_id: int, inbox):
+        self._inbox, self._trial_id = inbox, trial_id
+        self._node_id = ray.get_runtime_context().get_node_id()
+        self._sending, self._closed = threading.Lock(), threading.Event()
+
+    def __enter__(self):
+        self._before = {fd: os.dup(fd) for fd in STREAMS}, sys.stdout, sys.stderr
+        self._open = contextlib.ExitStack()
+        self._files = {fd: self._open.enter_context(tempfile.TemporaryFile()) for fd in STREAMS}  # noqa: SIM115
+        self._sent = dict.fromkeys(STREAMS, 0)
+        for fd, file in self._files.items():
+            os.dup2(file.fileno(), fd)
+        text: dict[str, Any] = {"line_buffering": True, "encoding": "utf-8", "errors": "replace"}
+        self._stdout = sys.stdout = _Stdout(open(1, "wb", closefd=False), self._report, **text)
+        self._stderr = sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), **text)
+        self._send("std.out", b"")  # the driver learns where the trial is
+        threading.Thread(target=self._send_soon, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._closed.set()
+        # The trial may have closed these, or put others in their place.
+        with contextlib.suppress(ValueError, OSError):
+            self._stdout.close_quietly()
+        with contextlib.suppress(ValueError, OSError):
+            self._stderr.flush()
+        descriptors, sys.stdout, sys.stderr = self._before
+        for fd, before in descriptors.items():
+            os.dup2(before, fd)
+            os.close(before)
+        self._send_new()
+        with self._sending:
+            self._open.close()
+
+    def _send_soon(self) -> None:
+        while not self._closed.wait(PRINT_INTERVAL):
+            self._send_new()
+
+    def _report(self) -> None:
+        if not self._send_new():
+            raise _Stopped
+
+    def _send_new(self) -> bool:
+        """Returns whether the trial is to go on."""
+        goes_on = True
+        with self._sending:
+            for fd, name in STREAMS.items():
+                while content := self._read(fd):
+                    goes_on = self._send(name, content)
+                    self._sent[fd] += len(content)
+        return goes_on
+
+    def _read(self, fd: int) -> bytes:
+        with contextlib.suppress(ValueError):  # closed meanwhile
+            return os.pread(self._files[fd].fileno(), 2**20, self._sent[fd])
+        return b""
+
+    def _send(self, name: str, content: bytes) -> bool:
+        return ray.get(self._inbox.put.remote(self._trial_id, self._node_id, name, content))
+
+
+class _Stdout(io.TextIOWrapper):
+    """Standard output that calls `on_report` when Syne Tune's `Reporter` flushes it, after each line of its own."""
+
+    def __init__(self, buffer, on_report: Callable[[], None], **options):
+        super().__init__(buffer, **options)
+        self._on_report, self._reporting = on_report, False
+
+    def write(self, text: str) -> int:
+        self._reporting = self._reporting or ST_METRIC_TAG in text
+        return super().write(text)
+
+    def flush(self) -> None:
+        super().flush()
+        if self._reporting:
+            self._reporting = False
+            self._on_report()
+
+    def close_quietly(self) -> None:
+        self._reporting = False
+        self.flush()

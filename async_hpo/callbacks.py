@@ -1,0 +1,273 @@
+"""What the book adds to Syne Tune's tuner while a run goes on: results on disk, failures told, a bar, few words."""
+
+import logging
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from syne_tune.backend import LocalBackend
+from syne_tune.backend.trial_status import Status
+from syne_tune.constants import ST_RESULTS_DATAFRAME_FILENAME
+from syne_tune.optimizer.scheduler import SchedulerDecision
+from syne_tune.results_callback import StoreResultsCallback
+from syne_tune.tuner_callback import TunerCallback
+from syne_tune.tuner_logger import TunerLogger
+from tqdm import tqdm
+
+from async_hpo.runs import TRIALS_FILENAME
+
+
+class SafeResults(StoreResultsCallback):
+    """Keeps what was reported, and which trial ran when, on disk while the run goes on.
+
+    Writes at the end of every round of the tuner's loop that brought something new, at most once a `min_interval`, for
+    at most a tenth of the time, and each file in one step: a kill at any moment leaves whole files. `results.csv.zip`
+    is what `load_experiment` reads; `trials.csv` has a row a trial with the columns `trial_id`, `status`, `start` and
+    `end` (Unix time, seconds; `end` is when the tuner saw it).
+
+    Args:
+        min_interval: seconds between two writes.
+    """
+
+    def __init__(self, min_interval: float = 1.0):
+        super().__init__()
+        self.min_interval = min_interval
+        self.results: list[dict[str, Any]] = []
+        self.trials: dict[int, dict[str, Any]] = {}
+        self._run = ""
+        self._dirty = False
+        self._next_write = -math.inf  # on the monotonic clock
+
+    def on_tuning_start(self, tuner) -> None:
+        super().on_tuning_start(tuner)
+        if tuner.name != self._run:  # it may have been another one's callback before
+            self._run, self.results, self.trials = tuner.name, [], {}
+        self.save_results_at_frequency = self._mark  # the base class would write here, and not in one step
+        tuner.metadata["n_workers"] = tuner.n_workers
+        Path(self.csv_file).parent.mkdir(parents=True, exist_ok=True)
+
+    def _mark(self) -> None:
+        self._dirty = True
+
+    def on_start_trial(self, trial) -> None:
+        start = trial.creation_time.timestamp()
+        self.trials[trial.trial_id] = {"trial_id": trial.trial_id, "status": Status.in_progress, "start": start}
+        self._mark()
+
+    def on_resume_trial(self, trial) -> None:
+        self.trials[trial.trial_id].update(status=Status.in_progress, end=math.nan)
+
+    def on_trial_result(self, trial, status: str, result: dict[str, Any], decision: str) -> None:
+        super().on_trial_result(trial, status, result, decision)
+        if decision != SchedulerDecision.CONTINUE and status != Status.completed:
+            self._end(trial.trial_id, Status.paused if decision == SchedulerDecision.PAUSE else Status.stopped)
+
+    def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
+        for trial_id, (_, status) in trial_status_dict.items():
+            if status != Status.in_progress:
+                self._end(trial_id, status)
+
+    def _end(self, trial_id: int, status: str) -> None:
+        self.trials[trial_id].update(status=status, end=time.time())
+        self._mark()
+
+    def on_loop_end(self) -> None:
+        if self._dirty and time.monotonic() >= self._next_write:
+            self.store_results()
+
+    def on_tuning_end(self) -> None:
+        for trial_id, trial in self.trials.items():
+            if trial["status"] == Status.in_progress:
+                self._end(trial_id, Status.stopped)
+        self.store_results()
+
+    def store_results(self) -> None:
+        if self.csv_file is None:  # the run ended before it began
+            return
+        begin, folder = time.monotonic(), Path(self.csv_file).parent
+        if self.results:
+            archive = {"method": "zip", "archive_name": "results.csv"}
+            write_csv(self.dataframe(), folder / ST_RESULTS_DATAFRAME_FILENAME, compression=archive)
+        if self.trials:
+            columns = ["trial_id", "status", "start", "end"]
+            write_csv(pd.DataFrame(self.trials.values(), columns=columns), folder / TRIALS_FILENAME)
+        took = time.monotonic() - begin
+        self._dirty, self._next_write = False, begin + max(self.min_interval, 10 * took)
+
+
+def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
+    part = path.with_name(f".part-{path.name}")
+    frame.to_csv(part, index=False, **options)
+    part.replace(path)
+
+
+class TrialGuard(TunerCallback):
+    """Lets a trial fail alone, says why, and lets no trial outlive the run.
+
+    - A failed trial is named at once with the last lines of its error; so is one that ends without a report, which
+      would end the whole run in Syne Tune. Give the tuner a large `max_failures` (its default is 1).
+    - A report without the scheduler's metric ends the run with a message that names both.
+    - When the run ends or is interrupted, the trials still running are stopped, and waited for.
+    - Syne Tune's local back-ends split their command line at spaces; paths with spaces are made relative, and where
+      that does not help, the run ends before a trial starts. So it does where a cluster has too few places.
+
+    Put it before the other callbacks, so that they see the statuses as it leaves them.
+
+    Args:
+        num_lines: how many lines of a failed trial's error are shown.
+    """
+
+    def __init__(self, num_lines: int = 4):
+        self.num_lines = num_lines
+        self._with_report: set[int] = set()
+        self._failed: set[int] = set()
+
+    def on_tuning_start(self, tuner) -> None:
+        self._tuner, self._with_report, self._failed = tuner, set(), set()
+        tuner.tuner_path.mkdir(parents=True, exist_ok=True)  # the tuner saves itself there even when this raises
+        _avoid_spaces(tuner.trial_backend)
+        if check_workers := getattr(tuner.trial_backend, "check_workers", None):
+            check_workers(tuner.n_workers)
+
+    def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
+        for trial_id, result in new_results:
+            self._check_metrics(trial_id, result)
+            self._with_report.add(trial_id)
+        for trial_id, (trial, status) in trial_status_dict.items():
+            silent = status == Status.completed and trial_id not in self._with_report
+            if (silent or status == Status.failed) and trial_id not in self._failed:
+                self._failed.add(trial_id)
+                trial_status_dict[trial_id] = (trial, Status.failed)
+                self._tell(trial_id, "it ended without a report" if silent else "its last lines say")
+
+    def _check_metrics(self, trial_id: int, result: dict[str, Any]) -> None:
+        for metric in self._tuner.scheduler.metric_names():
+            if metric not in result:
+                reported = ", ".join(key for key in result if not key.startswith("st_"))
+                raise ValueError(
+                    f"Trial {trial_id} reported {reported}, but the scheduler waits for {metric!r}: use one name for "
+                    "the argument in report(...) and for the scheduler's metric."
+                )
+
+    def _tell(self, trial_id: int, what: str) -> None:
+        log = self._tuner.trial_backend.trial_path(trial_id) / "std.err"
+        lines = [f"    {line}" for line in _last_lines(log, self.num_lines)]
+        tqdm.write("\n".join([f"Trial {trial_id} failed; {what} (all of it in {os.path.relpath(log)}):", *lines]))
+
+    def on_tuning_end(self) -> None:
+        backend = self._tuner.trial_backend
+        backend.stop_all()
+        for process in getattr(backend, "trial_subprocess", {}).values():
+            process.wait(timeout=10)  # also clears the process table
+
+
+def _last_lines(path: Path, n: int) -> list[str]:
+    """At most `n` lines of bounded length: a trial may have written anything."""
+    if not path.exists():
+        return []
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 10_000))
+        lines = file.read().decode(errors="replace").rstrip().splitlines()[-n:]
+    return [line if len(line) <= _LONGEST_LINE else f"... {line[-_LONGEST_LINE:]}" for line in lines]
+
+
+_LONGEST_LINE = 500  # characters
+
+
+def _avoid_spaces(backend) -> None:
+    if not isinstance(backend, LocalBackend):
+        return
+    if any(" " in str(path) for path in (backend.binary, backend.entry_point, backend.local_path)):
+        backend.binary = os.path.relpath(backend.binary)
+        backend.entry_point = os.path.relpath(backend.entry_point)
+        backend.local_path = Path(os.path.relpath(backend.local_path))
+    for path in (backend.binary, backend.entry_point, str(backend.local_path)):
+        if " " in path:
+            raise ValueError(f"Syne Tune cannot start a trial from a path with a space: {path!r}. Move the folder.")
+
+
+class ProgressBar(TunerCallback):
+    """Shows elapsed time of the budget, the trials that finished and the best error so far.
+
+    Args:
+        max_wallclock_time: the budget in seconds, the bar's full length.
+    """
+
+    def __init__(self, max_wallclock_time: float):
+        self.max_wallclock_time = max_wallclock_time
+        self._bar: tqdm | None = None
+        self._next_look = -math.inf  # on the monotonic clock
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_bar": None}  # an open bar cannot be saved with the tuner
+
+    def on_tuning_start(self, tuner) -> None:
+        self._tuner = tuner
+        layout = "{percentage:3.0f}%|{bar:25}| {n:.0f} of {total:.0f} s{postfix}"
+        # stdout, because the book and the tests leave stderr out
+        self._bar = tqdm(total=self.max_wallclock_time, bar_format=layout, postfix="starting", file=sys.stdout)
+
+    def on_loop_end(self) -> None:
+        if time.monotonic() < self._next_look:  # Syne Tune counts all trials each time
+            return
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self.show()
+
+    def show(self) -> None:
+        """Draw the bar as things are."""
+        if self._bar is None:
+            return
+        status = self._tuner.tuning_status
+        metric, mode = self._tuner.scheduler.metric_names()[0], self._tuner.scheduler.metric_mode()
+        statistics = status.overall_metric_statistics
+        best = (statistics.min_metrics if mode == "min" else statistics.max_metrics).get(metric, math.nan)
+        text = f"{status.num_trials_completed} of {status.num_trials_started} trials finished"
+        if status.num_trials_failed:
+            text += f", {status.num_trials_failed} failed"
+        if math.isfinite(best):
+            text += f", best {metric} {best:.3f}"
+        self._bar.n = min(status.wallclock_time, self.max_wallclock_time)
+        self._bar.set_postfix_str(text)
+
+    def on_tuning_end(self) -> None:
+        if self._bar is not None:
+            # Not close(): it would draw the bar once more, below the table that the tuner has printed by now.
+            self._bar.disable = True
+            self._bar = None
+
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+class QuietLogger(TunerLogger):
+    """Prints where the results lie; the progress bar shows the rest, and `TrialGuard` what goes wrong.
+
+    Args:
+        bar: shows the run's last state before its line ends.
+    """
+
+    def __init__(self, bar: ProgressBar | None = None):
+        super().__init__(use_colors=False, use_emojis=False)
+        self._bar = bar
+        logging.getLogger("syne_tune").setLevel(logging.ERROR)
+
+    def _silent(self, *args, **kwargs) -> None:
+        pass
+
+    print_tuning_start = print_tuning_status = print_stopping_trials = _silent
+    print_trial_started = print_trial_completed = print_trial_failed = _silent
+
+    def print_experiment_header(self, name: str, n_workers: int, **kwargs) -> None:
+        print(f"{name} on {n_workers} workers")
+
+    def print_tuning_complete(self) -> None:
+        if self._bar is not None:
+            self._bar.show()
+        print()  # ends the line of the progress bar
+
+    def print_tuning_finished(self, results_path: Path) -> None:
+        print(f"Results and logs: {os.path.relpath(results_path)}")

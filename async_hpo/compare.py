@@ -1,0 +1,94 @@
+"""Searches side by side: the time to a target, the best error so far, and how sure a comparison is."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def time_to(trajectory: pd.DataFrame, target: float) -> float:
+    """Seconds until the incumbent's error is at most `target`; infinity if it never is."""
+    reached = trajectory[trajectory.validation_error <= target]
+    return float(reached.time.iloc[0]) if len(reached) else math.inf
+
+
+def best_so_far(reports: pd.DataFrame, times: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The incumbent's `validation_error` at each of `times` (seconds; NaN before the first report).
+
+    Args:
+        reports: columns `time` and `validation_error`, as of `replay` and of `runs.Run.reports`.
+        times: ascending.
+
+    Returns:
+        Shape (len(times),).
+    """
+    reports = reports.sort_values("time")
+    best = np.concatenate([[np.nan], reports.validation_error.cummin()])
+    return best[np.searchsorted(reports.time, times, side="right")]
+
+
+def bands(trajectories: Sequence[pd.DataFrame], times: Sequence[float] | np.ndarray | None = None) -> pd.DataFrame:
+    """Median and quartiles, over searches, of the incumbent's error at the same times.
+
+    Args:
+        trajectories: a search each, as `best_so_far` takes them.
+        times: seconds, ascending; by default 200, evenly spaced on a log axis from the first report that most have to
+            the last of any.
+
+    Returns:
+        The columns `time`, `low`, `median` and `high`: errors that were seen, NaN where too few searches have one yet.
+    """
+    if times is None:
+        begin = np.median([one.time.iloc[0] for one in trajectories])
+        times = np.geomspace(begin, max(one.time.iloc[-1] for one in trajectories), 200)
+    errors = np.stack([best_so_far(one, times) for one in trajectories])
+    errors[np.isnan(errors)] = np.inf
+    found = np.quantile(errors, [0.25, 0.5, 0.75], axis=0, method="nearest")
+    low, median, high = np.where(np.isinf(found), np.nan, found)
+    return pd.DataFrame({"time": times, "low": low, "median": median, "high": high})
+
+
+def speed_up(seconds: pd.DataFrame, n_resamples: int = 1000) -> pd.DataFrame:
+    """Speed-up over one worker, with a bootstrap over the sequences of trials (Efron, 1979).
+
+    Args:
+        seconds: time to the target: a row a sequence of trials, a column a number of workers, 1 among them.
+        n_resamples: of the sequences, with replacement.
+
+    Returns:
+        A row a number of workers, with the mean `seconds`, `speed-up`, the ends `low` and `high` of its 95 % interval,
+        `efficiency` (speed-up / workers) and `worker-seconds` (workers x seconds).
+    """
+    chosen = np.random.default_rng(0).integers(len(seconds), size=(n_resamples, len(seconds)))
+    means = seconds.mean()
+    resampled = {k: seconds[k].to_numpy()[chosen].mean(axis=1) for k in seconds}
+    low, high = zip(*(np.quantile(resampled[1] / resampled[k], [0.025, 0.975]) for k in seconds), strict=True)
+    workers = means.index.to_numpy()
+    ratio = means[1] / means
+    table = {"seconds": means, "speed-up": ratio, "low": low, "high": high, "efficiency": ratio / workers}
+    return pd.DataFrame(table | {"worker-seconds": means * workers}).rename_axis("workers")
+
+
+def probability_lower(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """How probable it is that a number like those of `a` is lower than one like those of `b`, and how sure that is.
+
+    The share of pairs in which `a`'s is lower (ties count half), with a bootstrap interval (SciPy's, percentiles).
+
+    Args:
+        a, b: one number a repetition, each.
+        level: of the interval.
+
+    Returns:
+        The share, and the interval's ends.
+    """
+    from scipy.stats import bootstrap
+
+    def share(a, b):
+        a, b = np.asarray(a)[:, None], np.asarray(b)[None, :]
+        return float((a < b).mean() + (a == b).mean() / 2)
+
+    found = bootstrap(
+        (a, b), share, vectorized=False, method="percentile", confidence_level=level, n_resamples=2000, rng=0
+    )
+    return share(a, b), *(float(end) for end in found.confidence_interval)

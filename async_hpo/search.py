@@ -1,0 +1,131 @@
+"""One way to run a search: what the book gives to Syne Tune's tuner, and a tuner that it runs."""
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import pandas as pd
+from syne_tune import StoppingCriterion, Tuner
+from syne_tune.backend.trial_backend import TrialBackend
+from syne_tune.optimizer.scheduler import TrialScheduler
+from syne_tune.report import retrieve
+from syne_tune.tuner_callback import TunerCallback
+from syne_tune.tuning_status import TuningStatus
+from tqdm import tqdm
+
+from async_hpo import paths
+from async_hpo.callbacks import ProgressBar, QuietLogger, SafeResults, TrialGuard
+from async_hpo.runs import Run, read_run
+
+
+def book_options(seconds: float | None = None, callbacks: Sequence[TunerCallback] = ()) -> dict[str, Any]:
+    """What this book adds to Syne Tune's `Tuner`: `Tuner(..., **book_options(seconds))`.
+
+    A trial fails alone, results are safe at any moment and lie in `experiments/`, and a progress bar takes the place of
+    log lines.
+
+    Args:
+        seconds: the budget, the bar's full length; without it there is no bar.
+        callbacks: others, which come after these.
+    """
+    paths.experiments()
+    bar = None if seconds is None else ProgressBar(seconds)
+    return {
+        "max_failures": 1_000_000,
+        "callbacks": [TrialGuard(), SafeResults(), *([bar] if bar else []), *callbacks],
+        "output_logger": QuietLogger(bar),
+    }
+
+
+def search(
+    trial_backend: TrialBackend,
+    scheduler: TrialScheduler,
+    name: str,
+    seconds: float | None,
+    n_workers: int = 2,
+    n_trials: int | None = None,
+    callbacks: Sequence[TunerCallback] = (),
+    **options,
+) -> Run:
+    """Warm the workers up, run Syne Tune's `Tuner`, and return what this run did.
+
+    Args:
+        name: of the run: its folder is called `<name>-<date>`.
+        seconds: the budget, wall-clock, from when the workers are warm; None for none.
+        n_trials: end earlier, when so many trials have finished.
+        callbacks: beside the book's.
+        options: further ones of the tuner; an own `stop_criterion` takes the place of `seconds` and `n_trials`.
+
+    Raises:
+        RuntimeError: no trial can start.
+    """
+    if warm_up := getattr(trial_backend, "warm_up", None):
+        warm_up()  # before the clock starts
+    tuner = Tuner(
+        trial_backend=trial_backend,
+        scheduler=scheduler,
+        n_workers=n_workers,
+        tuner_name=name,
+        **(
+            {"stop_criterion": Budget(seconds, n_trials), "sleep_time": 0, "save_tuner": False}
+            | getattr(trial_backend, "tuner_options", {})
+            | book_options(seconds, callbacks)
+            | options
+        ),
+    )
+    tuner.run()
+    return read_run(tuner.tuner_path)
+
+
+class Budget:
+    """Ends a run after so many seconds, or when so many trials have finished (Syne Tune's criterion wants one more)."""
+
+    def __init__(self, seconds: float | None = None, n_trials: int | None = None):
+        self.seconds = StoppingCriterion(max_wallclock_time=seconds)
+        self.n_trials = n_trials
+
+    def __call__(self, status: TuningStatus) -> bool:
+        return self.seconds(status) or (self.n_trials is not None and status.num_trials_finished >= self.n_trials)
+
+
+class _Reports(io.TextIOBase):
+    """A stand-in for stdout that picks out the lines which Syne Tune's Reporter prints, and passes on the others."""
+
+    def __init__(self, on_report: Callable[[dict[str, Any]], None]):
+        self.on_report, self.rest, self.out = on_report, "", sys.stdout
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            if reports := retrieve([line]):
+                self.on_report(reports[0])
+            else:
+                self.out.write(line + "\n")
+        return len(text)
+
+
+def run_here(objective: Callable[..., None], config: dict[str, Any]) -> pd.DataFrame:
+    """Run one trial in this process, with a progress bar over its epochs.
+
+    Args:
+        objective: calls Syne Tune's `Reporter` after every epoch.
+        config: the objective's arguments; `max_epochs`, where it is one, is the bar's full length.
+
+    Returns:
+        A row a report, with the reported columns and `st_worker_time` (seconds since the reporter was made).
+    """
+    reports = []
+    with tqdm(total=config.get("max_epochs"), unit="epoch", file=sys.stdout, bar_format=_EPOCHS) as bar:
+
+        def on_report(report: dict[str, Any]) -> None:
+            reports.append(report)
+            bar.update()
+
+        with redirect_stdout(_Reports(on_report)):
+            objective(**config)
+    return pd.DataFrame(reports)
+
+
+_EPOCHS = "{percentage:3.0f}%|{bar:25}| epoch {n} of {total}, {elapsed}"

@@ -1,0 +1,122 @@
+"""A function as a trial: what is found in what it prints, and which functions can be one."""
+
+import json
+import random
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from async_hpo.backends.objective import Log, Reports, as_python, check_arguments
+
+
+def line(epoch, **values):
+    report = {"epoch": epoch, "error": 0.5, "st_worker_timestamp": 1.5} | values
+    return f"[tune-metric]: {json.dumps(report)}\n".encode()
+
+
+def epochs(*pieces):
+    reports = Reports()
+    return [report["epoch"] for piece in pieces for report in reports.feed(piece)]
+
+
+def test_reports_are_found_among_other_text():
+    text = b"hello\n" + line(1) + b"\xff\xfe no UTF-8\n" + b"progress \r 50 %" + line(2) + b"\n\n" + line(3)
+    assert epochs(text) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_does_not_matter_in_which_pieces_the_text_comes(seed):
+    draw = random.Random(seed)
+    other = [b"text\n", b"[tune-", b"[tune-metric]", b"\n", b"\xc3", b"x" * 50]
+    text = b"".join(line(epoch) + draw.choice(other) + b"\n" for epoch in range(50))
+    cuts = sorted(draw.choices(range(len(text)), k=draw.choice([1, 30, 1000])))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert epochs(*pieces) == [*range(50)]
+
+
+def test_reports_of_threads_on_one_line_are_all_found():
+    assert epochs(line(1).rstrip() + line(2).rstrip() + b"\n" + line(3)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{'epoch': 1, 'st_worker_timestamp': 1.5}",
+        b'{"epoch": 1}',
+        b'{"epoch": 1, "st_worker_timestamp": "now"}',
+        b'{"epoch": 1, "st_worker_timestamp": 1.5, [',
+        b'{"epoch": ' + b"9" * 5000 + b', "st_worker_timestamp": 1.5}',
+        b"[" * 100_000,
+        b"[1, 2]",
+        b"\xff",
+        b"",
+    ],
+)
+def test_what_bears_the_tag_but_is_no_report_is_skipped(text):
+    assert epochs(line(1) + b"[tune-metric]: " + text + b"\n" + line(2)) == [1, 2]
+
+
+def test_a_long_open_line_is_not_kept():
+    reports = Reports()
+    for _ in range(30):
+        reports.feed(b"\r" + b"x" * 100_000)
+        assert len(reports._open) < 100
+    reports.feed(b"[tune-metric]: " + b"x" * 1_000_000)
+    assert len(reports._open) < 200_000
+    assert [report["epoch"] for report in reports.feed(b"\n" + line(7))] == [7]
+
+
+def test_a_log_is_read_once_and_goes_on_after_it_was_closed(tmp_path):
+    path = tmp_path / "std.out"
+    path.touch()
+    log = Log(path)
+    for epoch in range(1, 6):
+        with open(path, "ab") as file:
+            file.write(line(epoch))
+        assert [report["epoch"] for report in log.new_reports()] == [epoch]
+        assert log.new_reports() == []
+        if epoch % 2:
+            log.close()
+
+
+@pytest.mark.idle
+def test_the_time_for_a_report_does_not_grow_with_their_number():
+    def seconds_per_report(n):
+        reports, text = Reports(), [line(epoch) for epoch in range(n)]
+        begin = time.process_time()
+        assert sum(len(reports.feed(piece)) for piece in text) == n
+        return (time.process_time() - begin) / n
+
+    seconds_per_report(1000)
+    assert seconds_per_report(30_000) < 2 * seconds_per_report(3000)
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+def takes_x(x, y=1):
+    pass
+
+
+def test_functions_of_any_kind():
+    assert check_arguments(takes_x, {"x": 1}) == ("takes_x", {"x", "y"})
+    assert check_arguments(takes_x, {"x": 1, "y": 2})[1] == {"x", "y"}
+    assert check_arguments(partial(takes_x, y=2), {"x": 1})[1] == {"x", "y"}
+    assert check_arguments(lambda **config: None, {"anything": 1})[1] == set()
+    assert check_arguments(lambda x, st_checkpoint_dir: None, {"x": 1})[1] == {"x", "st_checkpoint_dir"}
+
+
+def test_arguments_by_position_only_are_refused():
+    def objective(x, /):
+        pass
+
+    with pytest.raises(ValueError, match=r"objective takes 'x' by position only"):
+        check_arguments(objective, {"x": 1})
+
+
+def test_numbers_become_pythons():
+    found = [as_python(value) for value in (np.int64(3), np.float32(0.5), np.str_("a"), np.bool_(True), 7, None, "b")]
+    assert found == [3, 0.5, "a", True, 7, None, "b"]
+    assert not any(isinstance(value, np.generic) for value in found)
