@@ -35,6 +35,7 @@ static: .venv
 	@$(FULL) -m ruff check .
 	@$(FULL) -m ruff format --check .
 	@$(FULL) -m mypy async_hpo tools benchmarks
+	@said=$$($(FULL) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo) || { echo "$$said"; false; }
 	@$(FULL) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 execute: .venv data ## run the notebooks at full budget and store their outputs (NOTEBOOK=scheduler: only that one)

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from syne_tune.config_space import loguniform, randint
 from syne_tune.optimizer.baselines import ASHA, RandomSearch
+from syne_tune.optimizer.scheduler import SchedulerDecision, TrialSuggestion
+from syne_tune.optimizer.schedulers import PopulationBasedTraining
 
 from async_hpo import replay, tables
 from async_hpo.schedule import schedule
@@ -132,3 +134,129 @@ def test_a_scheduler_that_stops_trials_stops_them(table):
 def test_a_table_that_is_not_whole_is_refused(table, spoil, message):
     with pytest.raises(ValueError, match=message):
         replay.replay(spoil(table), random_search(), 1, max_wallclock_time=10)
+
+
+# --- against Syne Tune's own simulator -------------------------------------------------------------------------------
+
+
+def simulated(table, scheduler, n_workers, seconds, folder, monkeypatch):
+    """What Syne Tune's simulator reports for recorded trials, on its clock."""
+    from syne_tune import StoppingCriterion, Tuner
+    from syne_tune.backend.simulator_backend.simulator_backend import SimulatorConfig
+    from syne_tune.backend.simulator_backend.simulator_callback import SimulatorCallback
+    from syne_tune.backend.simulator_backend.time_keeper import SimulatedTimeKeeper
+    from syne_tune.blackbox_repository import UserBlackboxBackend
+    from syne_tune.blackbox_repository.blackbox import Blackbox
+
+    space = {name: domain for name, domain in SPACE.items() if name != "max_epochs"}
+    curve_of = replay._curves(table, scheduler, None)
+
+    class Recorded(Blackbox):
+        fidelity_values = np.arange(1, N_EPOCHS + 1)
+
+        def _objective_function(self, configuration, fidelity=None, seed=None):
+            return np.stack(curve_of(configuration), axis=1)
+
+    # It adds the time that the simulation itself takes.
+    monkeypatch.setattr(SimulatedTimeKeeper, "real_time_since_last_recent_exit", lambda self: 0.0)
+    backend = UserBlackboxBackend(
+        blackbox=Recorded(space, {"epoch": randint(1, N_EPOCHS)}, ["validation_error", "seconds"]),
+        elapsed_time_attr="seconds",
+        max_resource_attr="max_epochs",
+        seed=0,
+        simulator_config=SimulatorConfig(0.0, 0.0, 0.0, delay_start=0.0, delay_stop=0.0),
+    )
+
+    class NextEvent(SimulatorCallback):
+        """The tuner sleeps until something happens, not for a fixed time."""
+
+        def on_tuning_sleep(self, sleep_time):
+            self._time_keeper.advance_to(backend._simulator_state.event_heap[0][0])
+
+    results = NextEvent()
+    Tuner(
+        trial_backend=backend,
+        scheduler=scheduler,
+        stop_criterion=StoppingCriterion(max_wallclock_time=seconds),
+        n_workers=n_workers,
+        sleep_time=0,
+        callbacks=[results],
+        save_tuner=False,
+        tuner_name=str(folder / "simulated"),
+    ).run()
+    reports = results.dataframe().rename(columns={"trial_id": "trial", "st_tuner_time": "time"})
+    return reports[reports.time <= seconds].sort_values(["trial", "epoch"], ignore_index=True)
+
+
+def fixed_sequence(table):
+    return random_search(points=configs(table))
+
+
+def off_the_table(table):
+    return random_search(seed=5)
+
+
+def asha(table):
+    np.random.seed(0)
+    return ASHA(
+        SPACE, metric="validation_error", time_attr="epoch", max_t=N_EPOCHS, grace_period=1, random_seed=0,
+        points_to_evaluate=configs(table),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("make", [fixed_sequence, off_the_table, asha])
+def test_syne_tunes_simulator_reports_the_same(table, tmp_path, monkeypatch, make, n_workers):
+    """A trial that is stopped costs a few milliseconds there."""
+    seconds = 150
+    theirs = simulated(table, make(table), n_workers, seconds, tmp_path, monkeypatch)
+    ours = replay.replay(table, make(table), n_workers, seconds).sort_values(["trial", "epoch"], ignore_index=True)
+    both = ours.merge(theirs, on=["trial", "epoch"], how="outer", suffixes=("", "_theirs"), indicator=True)
+    apart = both[both._merge != "both"]
+    assert (apart.time.fillna(apart.time_theirs) > seconds - 1).all(), "but for the last moment"
+    both = both[both._merge == "both"]
+    assert len(both) > 20
+    for name in ("validation_error", "config_width", "config_lr"):
+        assert both[name].to_numpy() == pytest.approx(both[f"{name}_theirs"].to_numpy(), abs=1e-12), name
+    assert (both.time_theirs - both.time).abs().max() < 0.01 * both.trial.nunique()
+
+
+# --- pause and resume ------------------------------------------------------------------------------------------------
+
+
+class PausesTheFirst(RandomSearch):
+    """Pauses trial 0 after its second epoch, and resumes it as the next but one."""
+
+    def __init__(self, table):
+        super().__init__(SPACE, metrics=["validation_error"], points_to_evaluate=configs(table))
+        self.n_suggested, self.paused = 0, False
+
+    def suggest(self):
+        self.n_suggested += 1
+        return TrialSuggestion.resume_suggestion(0) if self.n_suggested == 3 else super().suggest()
+
+    def on_trial_result(self, trial, result):
+        if trial.trial_id == 0 and result["epoch"] == 2 and not self.paused:
+            self.paused = True
+            return SchedulerDecision.PAUSE
+        return SchedulerDecision.CONTINUE
+
+
+def test_a_paused_trial_goes_on_where_it_was(table):
+    reports = replay.replay(table, PausesTheFirst(table), 1, max_wallclock_time=100)
+    first = reports[reports.trial == 0]
+    assert first.epoch.tolist() == [1, 2, 3, 4]
+    recorded = table[table.trial == 0].seconds.to_numpy()
+    pause = table[table.trial == 1].seconds.max()
+    assert first.time.to_numpy() == pytest.approx([*recorded[:2], *recorded[2:] + pause])
+    assert reports.trial.iloc[2] == 1
+
+
+def test_a_scheduler_that_copies_checkpoints_is_refused_by_name(table):
+    np.random.seed(0)
+    scheduler = PopulationBasedTraining(
+        SPACE, metric="validation_error", time_attr="epoch", max_t=4, population_size=2, perturbation_interval=1
+    )
+    with pytest.raises(ValueError, match="PopulationBasedTraining lets a trial go on from another one's checkpoint"):
+        replay.replay(table, scheduler, 2, max_wallclock_time=300)

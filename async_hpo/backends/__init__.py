@@ -5,11 +5,12 @@ This folder imports nothing else of the book: it can be copied into a project of
 """
 
 import importlib
+from typing import Any
 
 _MODULES = {"ForkserverBackend": "forkserver_backend", "RayBackend": "ray_backend"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Only when asked for: Syne Tune and Ray take seconds to import.
     if name in _MODULES:
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -44,7 +44,7 @@ class Server:
         environment: variables that differ from the driver's.
     """
 
-    def __init__(self, prepare: str, arguments: tuple = (), environment: Mapping[str, str] | None = None):
+    def __init__(self, prepare: str, arguments: tuple[Any, ...] = (), environment: Mapping[str, str] | None = None):
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ready: bool | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
@@ -219,19 +219,19 @@ class _Exits:
     """What libraries leave to the exit while the server prepares is the server's. A fork must not do it once more:
     it would remove the server's temporary folders."""
 
-    def __enter__(self):
-        self._functions: list[tuple[Callable, tuple, dict]] = []
+    def __enter__(self) -> "_Exits":
+        self._functions: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self._register = atexit.register
         atexit.register = self._record  # type: ignore[assignment]  # it is as generic as that
         return self
 
-    def _record(self, function: Callable, *arguments, **options) -> Callable:
+    def _record(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
         if getattr(function, "__module__", None) in ("logging", "weakref", "multiprocessing.util"):
             return self._register(function, *arguments, **options)  # Python's own: they know what a fork is
         self._functions.append((function, arguments, options))
         return function
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         atexit.register = self._register
         finalizers = [thing for thing in gc.get_objects() if isinstance(thing, weakref.finalize)]
         self._finalizers = [one for one in finalizers if one.alive and one.atexit]

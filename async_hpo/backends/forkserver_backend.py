@@ -135,7 +135,8 @@ class ForkserverBackend(FunctionBackend):
 
     def _update(self, trial_ids: list[int]) -> None:
         for trial_id in filter(self._is_running, trial_ids):
-            if self._trials[trial_id].update() != Status.in_progress:
+            self._trials[trial_id].update()
+            if not self._is_running(trial_id):
                 self._rotation.release(trial_id)
         self._warn_if_crowded(sum(map(self._is_running, trial_ids)))
 
@@ -152,7 +153,7 @@ class ForkserverBackend(FunctionBackend):
         self._trials[trial_id].stop(status)
         self._rotation.release(trial_id)
 
-    def _pause_trial(self, trial_id: int, result: dict | None = None) -> None:
+    def _pause_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
         if self._is_running(trial_id):
             self._stop(trial_id, Status.paused)
 
@@ -189,13 +190,12 @@ class _Trial(FunctionTrial):
         super().__init__(folder)
         self.work, self.log = work, log
 
-    def update(self) -> str:
+    def update(self) -> None:
         code = self.work.poll()  # before the log is read
         self.add(self.log.new_reports())
         if code is not None:
             self.log.close()
             self.finish(Status.failed if code else Status.completed, _reason(code))
-        return self.status
 
     def stop(self, status: str) -> None:
         self.work.kill()
@@ -217,7 +217,7 @@ def _reason(code: int) -> str:
 
 # --- the servers of this driver --------------------------------------------------------------------------------------
 
-_servers: dict[tuple, "Server | FreshProcesses"] = {}
+_servers: dict[tuple[Any, ...], "Server | FreshProcesses"] = {}
 _making = threading.Lock()
 
 

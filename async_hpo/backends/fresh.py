@@ -51,18 +51,19 @@ class FreshWork:
         self._process, self.pid = process, process.pid
 
     def fileno(self) -> int:
-        return self._process.sentinel
+        return int(self._process.sentinel)
 
     @property
     def returncode(self) -> int | None:
-        return self._process.exitcode
+        code: int | None = self._process.exitcode
+        return code
 
     def poll(self) -> int | None:
         return self.wait(0)
 
     def wait(self, timeout: float | None = None) -> int | None:
         self._process.join(timeout)
-        return self._process.exitcode
+        return self.returncode
 
     def kill(self) -> None:
         _kill_group(self.pid)
@@ -74,7 +75,12 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _run(preload, share, function: Callable[..., Any], arguments: tuple) -> None:
+def _run(
+    preload: tuple[str, ...],
+    share: tuple[worker.Share, ...],
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> None:
     multiprocessing.current_process().daemon = False  # the driver's word for "don't wait"; here: may have children
     if hasattr(os, "setsid"):
         os.setsid()

@@ -120,7 +120,9 @@ class FunctionBackend(TrialBackend):
         arguments = {key: as_python(value) for key, value in config.items() if key in self.config_space}
         self._trials[trial_id] = self._start(trial_id, folder, arguments)
 
-    def fetch_status_results(self, trial_ids: list[int]) -> tuple[dict[int, tuple[Trial, str]], list]:
+    def fetch_status_results(
+        self, trial_ids: list[int]
+    ) -> tuple[dict[int, tuple[Trial, str]], list[tuple[int, dict[str, Any]]]]:
         """Waits for the end of a trial, but not for long; see the base class. Each report is returned once."""
         self._wait(trial_ids)
         self._update(trial_ids)
@@ -142,7 +144,7 @@ class FunctionBackend(TrialBackend):
     def busy_trial_ids(self) -> list[tuple[int, str]]:
         return [(trial_id, Status.in_progress) for trial_id in self._running()]
 
-    def _stop_trial(self, trial_id: int, result: dict | None = None) -> None:
+    def _stop_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
         if self._trials[trial_id].status == Status.in_progress:
             self._stop(trial_id, Status.stopped)
 

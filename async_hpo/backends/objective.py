@@ -12,7 +12,7 @@ import numpy as np
 from syne_tune.constants import ST_CHECKPOINT_DIR, ST_METRIC_TAG, ST_WORKER_TIMESTAMP
 
 
-def check_arguments(function: Callable, config_space: dict[str, Any]) -> tuple[str, set[str]]:
+def check_arguments(function: Callable[..., Any], config_space: dict[str, Any]) -> tuple[str, set[str]]:
     """Compare an objective's arguments with the configuration space.
 
     Returns:
@@ -39,14 +39,15 @@ def _listed(names: set[str]) -> str:
     return ", ".join(repr(name) for name in sorted(names))
 
 
-def pickle_function(function: Callable) -> bytes:
+def pickle_function(function: Callable[..., Any]) -> bytes:
     """Pickle an objective, by value where it can't be imported elsewhere.
 
     Raises:
         ValueError: it refers to something that can't be pickled.
     """
     try:
-        return cloudpickle.dumps(function)
+        content: bytes = cloudpickle.dumps(function)
+        return content
     except Exception as error:
         name = getattr(function, "__name__", repr(function))
         raise ValueError(
@@ -72,7 +73,7 @@ class Reports:
     encoding, with or without line ends, costs next to nothing. What bears the tag but is no report is skipped.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._open = b""  # after the last line end: may be the beginning of a report
 
     def feed(self, content: bytes) -> list[dict[str, Any]]:

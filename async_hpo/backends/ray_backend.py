@@ -165,11 +165,11 @@ class RayBackend(FunctionBackend):
         while self._with_task():
             self.fetch_status_results([])
 
-    def pause_trial(self, trial_id: int, result: dict | None = None) -> None:
+    def pause_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
         # Not in `_pause_trial`, which is called when the trial's status has changed already.
         raise NotImplementedError(_NO_CHECKPOINTS.format("pause"))
 
-    def resume_trial(self, trial_id: int, new_config: dict | None = None) -> TrialResult:
+    def resume_trial(self, trial_id: int, new_config: dict[str, Any] | None = None) -> TrialResult:
         raise NotImplementedError(_NO_CHECKPOINTS.format("resume"))
 
     def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
@@ -211,7 +211,7 @@ _NO_CHECKPOINTS = (
 class _Trial(FunctionTrial):
     """A trial and its task; `ref` is None when that has ended, or belonged to another driver."""
 
-    def __init__(self, folder: Path, ref):
+    def __init__(self, folder: Path, ref: Any):
         super().__init__(folder)
         self.ref = ref
         self.node: str | None = None  # what it is called
@@ -246,7 +246,7 @@ class _Trial(FunctionTrial):
 _NODE_DIED = "The trial's node died, or left the cluster."
 
 
-def _outcome(ref) -> tuple[str, str]:
+def _outcome(ref: Any) -> tuple[str, str]:
     try:
         return ray.get(ref), ""
     except NodeDiedError:

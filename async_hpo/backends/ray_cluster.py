@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -85,7 +85,7 @@ _ATTEMPTS = 5
 
 
 @contextlib.contextmanager
-def _loopback():
+def _loopback() -> Iterator[None]:
     """Ray replaces 127.0.0.1 by the machine's address in its network, unless it believes that it can't run clusters.
 
     That belief is the constant below. Ray reads it from the environment when it is imported, once for the process; a
@@ -130,7 +130,7 @@ def alive_nodes() -> list[dict[str, Any]]:
 def label(node: dict[str, Any]) -> str:
     """The name that was given to the node, or else its address and the beginning of its number."""
     if node["NodeName"] != node["NodeManagerAddress"]:
-        return node["NodeName"]
+        return str(node["NodeName"])
     return f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"
 
 

@@ -9,9 +9,9 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
 import psutil
@@ -43,7 +43,7 @@ class Work:
 class Inbox:
     """Holds what trials print until the driver takes it, and tells trials to stop. On the driver's node."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.content: list[tuple[int, str, str, bytes]] = []
         self.stopped: set[int] = set()
 
@@ -75,7 +75,7 @@ class Meeting:
 
 
 @ray.remote(max_retries=0)
-def warm_up(work: Work, shared: list[Any], meeting) -> str:
+def warm_up(work: Work, shared: list[Any], meeting: Any) -> str:
     """Returns the traceback of what went wrong, if anything did."""
     try:
         _prepare(work, shared)
@@ -94,20 +94,20 @@ class _Stopped(BaseException):
 
 
 @ray.remote(max_retries=0)
-def run(trial_id: int, arguments: bytes, work: Work, shared: list[Any], inbox) -> str:
+def run(trial_id: int, arguments: bytes, work: Work, shared: list[Any], inbox: Any) -> str:
     """A trial, from its first line to its last. Returns its status."""
+    status: str = Status.completed
     with _Output(trial_id, inbox), _no_child_left():
         try:
             _prepare(work, shared)
             cloudpickle.loads(work.function)(**cloudpickle.loads(arguments))
         except _Stopped:
-            return Status.stopped
+            status = Status.stopped
         except BaseException as error:  # an exit, too, must not end the process
-            if isinstance(error, SystemExit) and not error.code:
-                return Status.completed
-            traceback.print_exception(error)
-            return Status.failed
-    return Status.completed
+            if not isinstance(error, SystemExit) or error.code:
+                traceback.print_exception(error)
+                status = Status.failed
+    return status
 
 
 _ready: set[Any] = set()  # what this process has prepared
@@ -136,7 +136,7 @@ def _set_allocator() -> None:
 
 
 @contextlib.contextmanager
-def _no_child_left():
+def _no_child_left() -> Iterator[None]:
     """End the processes that the trial has started: its own process goes on."""
     before = set(psutil.Process().children(recursive=True))
     try:
@@ -153,12 +153,12 @@ class _Output:
     When the driver is gone, so is its inbox, and Ray ends this process.
     """
 
-    def __init__(self, trial_id: int, inbox):
+    def __init__(self, trial_id: int, inbox: Any):
         self._inbox, self._trial_id = inbox, trial_id
         self._node_id = ray.get_runtime_context().get_node_id()
         self._sending, self._closed = threading.Lock(), threading.Event()
 
-    def __enter__(self):
+    def __enter__(self) -> "_Output":
         self._before = {fd: os.dup(fd) for fd in STREAMS}, sys.stdout, sys.stderr
         self._open = contextlib.ExitStack()
         self._files = {fd: self._open.enter_context(tempfile.TemporaryFile()) for fd in STREAMS}  # noqa: SIM115
@@ -172,7 +172,7 @@ class _Output:
         threading.Thread(target=self._send_soon, daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._closed.set()
         # The trial may have closed these, or put others in their place.
         with contextlib.suppress(ValueError, OSError):
@@ -211,13 +211,13 @@ class _Output:
         return b""
 
     def _send(self, name: str, content: bytes) -> bool:
-        return ray.get(self._inbox.put.remote(self._trial_id, self._node_id, name, content))
+        return bool(ray.get(self._inbox.put.remote(self._trial_id, self._node_id, name, content)))
 
 
 class _Stdout(io.TextIOWrapper):
     """Standard output that calls `on_report` when Syne Tune's `Reporter` flushes it, after each line of its own."""
 
-    def __init__(self, buffer, on_report: Callable[[], None], **options):
+    def __init__(self, buffer: IO[bytes], on_report: Callable[[], None], **options: Any):
         super().__init__(buffer, **options)
         self._on_report, self._reporting = on_report, False
 
