@@ -1,7 +1,6 @@
 """Every figure's one home. Functions draw what `runs`, `schedule` and `compare` compute, and return the figure."""
 
 import colorsys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.typing import RcKeyType
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 if TYPE_CHECKING:  # they take seconds to import
@@ -21,26 +19,14 @@ IDLE: dict[str, Any] = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch":
 FAILED: dict[str, Any] = {"hatch": "xxx", "edgecolor": "white"}
 INK = "#1f4e79"
 LINES = ("-", "--", ":", "-.")  # methods differ in more than colour
-STYLE: dict[RcKeyType, Any] = {
-    "figure.figsize": (WIDTH, 3.6),
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-    "hatch.linewidth": 0.5,
-    "svg.hashsalt": "async_hpo",  # the same figure gives the same file
-}
+STYLE = Path(__file__).with_name("style.mplstyle")
 
 
 def use_style() -> None:
     """Set fonts and colours for every figure of the book, and SVG as the notebooks' format. White ground: it is legible
     on light and dark pages alike."""
     set_matplotlib_formats("svg")
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
 
 
 def trial_color(trial_id: int) -> tuple[float, float, float]:
@@ -92,21 +78,17 @@ def gantt(run: "Run") -> Figure:
 
 def gantts(named: dict[str, "Run"]) -> Figure:
     """Several runs on one time axis, one above the other (see `gantt`); the keys are the titles."""
-    heights = [run.n_workers + 0.6 for run in named.values()]
+    n_workers = {title: run.n_workers for title, run in named.items()}
     until = max(run.wallclock_time for run in named.values())
-    size = (WIDTH, 0.9 + 0.5 * sum(heights) + 0.3 * (len(named) - 1))
-    figure, axes = plt.subplots(len(named), sharex=True, squeeze=False, figsize=size, height_ratios=heights)
-    for ax, (title, run) in zip(axes.flat, named.items(), strict=True):
-        _draw_run(ax, run)
-        _worker_rows(ax, run.n_workers, until)
-        ax.set_title(title, loc="left", fontsize=11)
-        ax.label_outer()
+    figure, axes = _stacked(n_workers, until, 0.9 + 0.3 * (len(named) - 1), 0.5, 0.6)
+    for title, run in named.items():
+        _draw_run(axes[title], run)
     keys = [
         Patch(color=INK, label="training"),
         Patch(color=INK, alpha=0.35, label="start-up"),
         Patch(**IDLE, label="idle"),
     ]
-    figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(handles=keys, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -119,18 +101,17 @@ def nodes(run: "Run") -> Figure:
     figure, ax = plt.subplots(figsize=(WIDTH, 1.5 + 0.5 * len(rows)))
     for row, node in enumerate(rows):
         here = trials[trials.node == node]
-        ax.barh(row, here.end.max() - here.start.min(), left=here.start.min(), height=0.8, **IDLE)
+        _bar(ax, row, here.start.min(), here.end.max(), **IDLE)
         for trial in here.itertuples():
             failed = trial.trial_id in failures
             extra: dict[str, Any] = FAILED | {"linewidth": 0.0} if failed else {}
-            style = {"color": trial_color(trial.trial_id)} | extra
-            ax.barh(row, trial.end - trial.start, left=trial.start, height=0.8, **style)
+            _bar(ax, row, trial.start, trial.end, **{"color": trial_color(trial.trial_id)} | extra)
             if not failed:
                 _write_number(ax, trial, row, run)
     _worker_rows(ax, len(rows), run.wallclock_time)
     ax.set(ylabel="node", yticklabels=rows)
     keys = [Patch(color=INK, label="trial"), Patch(facecolor=INK, label="failed trial", **FAILED)]
-    figure.legend(handles=[*keys, Patch(**IDLE, label="idle")], loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(handles=[*keys, Patch(**IDLE, label="idle")], loc="outside upper center", ncols=3)
     return figure
 
 
@@ -138,11 +119,27 @@ def _draw_run(ax, run: "Run") -> None:
     ax.barh(range(run.n_workers), run.wallclock_time, height=0.8, **IDLE)
     for trial in run.trials.itertuples():
         color = trial_color(trial.trial_id)
-        ax.barh(trial.worker, trial.end - trial.start, left=trial.start, height=0.8, color="white")
-        ax.barh(trial.worker, trial.end - trial.start, left=trial.start, height=0.8, color=color, alpha=0.35)
+        _bar(ax, trial.worker, trial.start, trial.end, color="white")
+        _bar(ax, trial.worker, trial.start, trial.end, color=color, alpha=0.35)
         if trial.train_start == trial.train_start:  # NaN: it never reported
-            ax.barh(trial.worker, trial.end - trial.train_start, left=trial.train_start, height=0.8, color=color)
+            _bar(ax, trial.worker, trial.train_start, trial.end, color=color)
         _write_number(ax, trial, trial.worker, run)
+
+
+def _bar(ax, row: int, start: float, end: float, height: float = 0.8, **style) -> None:
+    ax.barh(row, end - start, left=start, height=height, **style)
+
+
+def _stacked(n_workers: dict[str, int], until: float, margin: float, per_row: float, between: float):
+    """Axes with a row a worker, one above the other on one time axis: title -> axes. Sizes in inches and in rows."""
+    heights = [n + between for n in n_workers.values()]
+    size = (WIDTH, margin + per_row * sum(heights))
+    figure, axes = plt.subplots(len(n_workers), sharex=True, squeeze=False, figsize=size, height_ratios=heights)
+    for ax, (title, n) in zip(axes.flat, n_workers.items(), strict=True):
+        _worker_rows(ax, n, until)
+        ax.set_title(title, loc="left", fontsize=11)
+        ax.label_outer()
+    return figure, dict(zip(n_workers, axes.flat, strict=True))
 
 
 def _write_number(ax, trial, row: int, run: "Run") -> None:
@@ -193,12 +190,8 @@ def images_per_second(rates: pd.Series, limit: float) -> Figure:
 
 
 def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Figure:
-    """Medians as bars, the range of all measurements as a line across each bar's end.
-
-    Args:
-        measured: a row a measurement, with the columns `system` and `column`; systems are drawn in order.
-        ours: bars of systems whose name begins with this get the accent colour.
-    """
+    """Medians as bars, the range of all measurements as a line across each bar's end. `measured`: a row a measurement,
+    with the columns `system` and `column`; systems whose name begins with `ours` get the accent colour."""
     groups = measured.groupby("system", sort=False)[column]
     medians, lowest, highest = groups.median(), groups.min(), groups.max()
     figure, ax = _bars(medians, xlabel, [INK if name.startswith(ours) else "#6b7280" for name in medians.index])
@@ -208,12 +201,8 @@ def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Fig
 
 
 def scaling(measured: pd.DataFrame, ideal: float) -> Figure:
-    """Reports per second against the number of workers, both on log scales, with the ideal line.
-
-    Args:
-        measured: the columns `workers` and `reports_per_second`, a row a measurement.
-        ideal: reports per second that one worker's trials make.
-    """
+    """Reports per second against the number of workers, both on log scales: `measured` (columns `workers` and
+    `reports_per_second`, a row a measurement), and `ideal`, the reports per second that one worker's trials make."""
     figure, ax = plt.subplots()
     workers = measured.workers.unique()
     ax.plot(workers, ideal * workers, color="black", linestyle="--", linewidth=1, label="all that trials report")
@@ -221,7 +210,7 @@ def scaling(measured: pd.DataFrame, ideal: float) -> Figure:
     _log_axis_of_workers(ax, workers)
     ax.set_yscale("log", base=10)
     ax.set_ylabel("reports per second")
-    ax.legend(frameon=False)
+    ax.legend()
     return figure
 
 
@@ -250,7 +239,7 @@ def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
     ax.invert_yaxis()
     ax.set(xlabel="wall-clock time [s]")
     ax.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
@@ -266,22 +255,25 @@ def trajectories(named: dict[str, pd.DataFrame], target: float) -> Figure:
     figure, ax = plt.subplots()
     for number, (name, band) in enumerate(named.items()):
         color = plt.colormaps["viridis"](0.9 * number / max(1, len(named) - 1))  # their order shows
-        ax.step(band.time, band["median"], where="post", color=color, label=name)
-        ax.fill_between(band.time, band.low, band.high, step="post", color=color, alpha=0.15, linewidth=0)
+        _band(ax, band, name, color, drawstyle="steps-post")
     ax.axhline(target, color="black", linestyle="--", linewidth=1)
     ax.set_xscale("log")
     lowest = min(band.low.min() for band in named.values())
     ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(lowest - 0.1 * target, 2 * target))
-    ax.legend(title="workers", frameon=False, ncols=2)
+    ax.legend(title="workers", ncols=2)
     return figure
 
 
-def speed_up(named: dict[str, pd.DataFrame]) -> Figure:
-    """Time to the target against the number of workers, on log axes, with the ideal line.
+def _band(ax, band: pd.DataFrame, label: str, color, drawstyle: str = "default", linestyle: str = "-") -> None:
+    """The columns `low`, `median` and `high` over `time`."""
+    step = "post" if drawstyle == "steps-post" else None
+    ax.plot(band.time, band["median"], color=color, label=label, drawstyle=drawstyle, linestyle=linestyle)
+    ax.fill_between(band.time, band.low, band.high, step=step, color=color, alpha=0.15, linewidth=0)
 
-    Args:
-        named: line -> the columns `seconds` and `speed-up`, and `low` and `high` of its interval; the index is the
-            number of workers (see `compare.speed_up`).
+
+def speed_up(named: dict[str, pd.DataFrame]) -> Figure:
+    """Time to the target against the number of workers, on log axes, with the ideal line. `named`: line -> the columns
+    `seconds`, `speed-up`, and `low` and `high` of its interval; the index is the number of workers (`compare.speed_up`).
     """
     figure, ax = plt.subplots()
     for number, (name, table) in enumerate(named.items()):
@@ -294,22 +286,17 @@ def speed_up(named: dict[str, pd.DataFrame]) -> Figure:
     _log_axis_of_workers(ax, table.index)
     ax.set_yscale("log")
     ax.set_ylabel("time to the target [s]")
-    ax.legend(frameon=False)
+    ax.legend()
     return figure
 
 
 def slowed_by_waiting(ratios: pd.DataFrame, points: pd.Series | None = None) -> Figure:
-    """How many times faster workers are that don't wait, against the number of workers.
-
-    Args:
-        ratios: a line a column; the index is the number of workers. Columns named `<line> low` and `<line> high` are
-            drawn as a band around their line.
-        points: measured values; the index is the number of workers.
-    """
+    """How many times faster workers are that don't wait, against the number of workers (the index). `ratios` has a line
+    a column; columns named `<line> low` and `<line> high` are a band around it. `points` are measured values."""
     figure, ax = plt.subplots()
     lines = [name for name in ratios if not name.endswith((" low", " high"))]
     for number, name in enumerate(lines):
-        color, style = trial_color(number), ["-", "--", "-.", ":"][number % 4]
+        color, style = trial_color(number), ("-", "--", "-.", ":")[number % 4]
         ax.plot(ratios.index, ratios[name], style, marker="o", markersize=4, color=color, label=name)
         if f"{name} low" in ratios:
             ax.fill_between(ratios.index, ratios[f"{name} low"], ratios[f"{name} high"], color=color, alpha=0.2)
@@ -317,7 +304,7 @@ def slowed_by_waiting(ratios: pd.DataFrame, points: pd.Series | None = None) -> 
         ax.plot(points.index, points, "D", color="black", label="measured")
     _log_axis_of_workers(ax, ratios.index)
     ax.set_ylabel("times faster without waiting")
-    ax.legend(frameon=False)
+    ax.legend()
     return figure
 
 
@@ -328,32 +315,17 @@ def schedules(plans: dict[str, pd.DataFrame]) -> Figure:
         plans: title -> a plan as of `schedule.schedule`; `trial` chooses a bar's colour.
     """
     n_workers = {title: plan.worker.max() + 1 for title, plan in plans.items()}
-    heights = [n + 0.8 for n in n_workers.values()]
-    size = (WIDTH, 1.5 + 0.36 * sum(heights))
-    figure, axes = plt.subplots(len(plans), sharex=True, squeeze=False, figsize=size, height_ratios=heights)
-    until = max(plan.end.max() for plan in plans.values()) * 1.02
-    for ax, (title, plan) in zip(axes.flat, plans.items(), strict=True):
-        ax.barh(range(n_workers[title]), plan.end.max(), height=0.84, **IDLE)
+    figure, axes = _stacked(n_workers, max(plan.end.max() for plan in plans.values()) * 1.02, 1.5, 0.36, 0.8)
+    for title, plan in plans.items():
+        axes[title].barh(range(n_workers[title]), plan.end.max(), height=0.84, **IDLE)
         for row in plan.itertuples():
-            color = trial_color(row.trial)
-            ax.barh(row.worker, row.end - row.start, left=row.start, height=0.84, color=color, edgecolor="white")
-        ax.set_title(title, loc="left", fontsize=11)
-        _worker_rows(ax, n_workers[title], until)
-        ax.label_outer()
-    figure.legend(handles=[Patch(**IDLE, label="idle")], loc="outside lower right", frameon=False)
+            _bar(axes[title], row.worker, row.start, row.end, 0.84, color=trial_color(row.trial), edgecolor="white")
+    figure.legend(handles=[Patch(**IDLE, label="idle")], loc="outside lower right")
     return figure
 
 
 def _label(metric: str) -> str:
     return metric.replace("_", " ")
-
-
-def save(draw: Callable[[], Figure], path: Path, description: str) -> None:
-    """Save a figure for a page that no notebook makes: the same figure gives the same file."""
-    with plt.rc_context(STYLE):
-        figure = draw()
-        figure.savefig(path, format="svg", metadata={"Date": None, "Description": description})
-    plt.close(figure)
 
 
 def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame]] | None = None) -> Figure:
@@ -366,8 +338,7 @@ def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame
     figure, ax = plt.subplots()
     for number, (name, band) in enumerate(bands.items()):
         color = trial_color(number)
-        ax.plot(band.time, band["median"], color=color, linestyle=LINES[number % len(LINES)], label=name)
-        ax.fill_between(band.time, band.low, band.high, color=color, alpha=0.15, linewidth=0)
+        _band(ax, band, name, color, linestyle=LINES[number % len(LINES)])
         for best in (real or {}).get(name, []):
             ax.step(best.time, best.validation_error, where="post", color=color, linewidth=0.8)
     ends = pd.concat(bands.values())
@@ -375,5 +346,5 @@ def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame
     margin = 0.25 * (high - low) or 0.01  # methods that never improve still need a height
     ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(low - margin, high + margin))
     ax.set_xlim(0, ends.time.max())
-    ax.legend(frameon=False)
+    ax.legend()
     return figure

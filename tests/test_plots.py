@@ -26,7 +26,7 @@ NAN = float("nan")
 
 @pytest.fixture(autouse=True)
 def style():
-    with plt.rc_context(plots.STYLE):
+    with plt.style.context(plots.STYLE):
         yield
     plt.close("all")
 
@@ -170,13 +170,13 @@ def test_schedules():
         assert ax.get_xlim() == pytest.approx((0, 23 * 1.02))
 
 
-def test_a_saved_figure_is_the_same_file_again_and_says_whose_it_is(tmp_path):
+def test_the_opening_figure_is_the_same_file_again_and_says_whose_it_is(tmp_path):
     files = tmp_path / "one.svg", tmp_path / "two.svg"
     for path in files:
-        plots.save(lambda: plots.gantt(run_of()), path, description="of hand-1")
+        execute.draw_opening_figure(run_of(), path, n_workers=2)
     assert files[0].read_bytes() == files[1].read_bytes()
     text = files[0].read_text()
-    assert "<svg" in text and "of hand-1" in text and "<dc:date>" not in text
+    assert "<svg" in text and "hand-1" in text and "<dc:date>" not in text
     assert not plt.get_fignums(), "it is closed"
 
 
@@ -226,7 +226,11 @@ def test_neighbours_are_far_apart_in_hue_and_no_two_early_trials_look_the_same()
 def test_the_style_is_set():
     plt.rcParams["font.size"] = 5
     plots.use_style()
-    assert plt.rcParams["font.size"] == plots.STYLE["font.size"] and plt.rcParams["svg.hashsalt"] == "async_hpo"
+    assert (
+        plt.rcParams["font.size"] == 11
+        and not plt.rcParams["legend.frameon"]
+        and plt.rcParams["svg.hashsalt"] == "async_hpo"
+    )
 
 
 # --- curves ----------------------------------------------------------------------------------------------------------

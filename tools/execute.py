@@ -64,6 +64,8 @@ def keep_recording(name: str) -> None:
 
 def draw_opening_figure(run: "Run", path: Path, n_workers: int = 4) -> None:
     """Three plans of a run's finished trials, for the book's first page."""
+    import matplotlib.pyplot as plt
+
     from async_hpo import plots
     from async_hpo.schedule import idle_share, schedule
 
@@ -80,7 +82,10 @@ def draw_opening_figure(run: "Run", path: Path, n_workers: int = 4) -> None:
         idle = idle_share(durations.sum(), n, seconds)
         title = f"{kind}, {n} worker{'s' * (n > 1)}: {seconds:,.0f} s, {idle:.0%} idle"
         plans[title] = plan.assign(trial=durations.index)
-    plots.save(lambda: plots.schedules(plans), path, description=run.name)
+    with plt.style.context(plots.STYLE):
+        figure = plots.schedules(plans)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Description": run.name})  # the same file again
+    plt.close(figure)
 
 
 def main(*names: str) -> None:
