@@ -273,7 +273,7 @@ def _band(ax, band: pd.DataFrame, label: str, color, drawstyle: str = "default",
 
 def speed_up(named: dict[str, pd.DataFrame]) -> Figure:
     """Time to the target against the number of workers, on log axes, with the ideal line. `named`: line -> the columns
-    `seconds`, `speed-up`, and `low` and `high` of its interval; the index is the number of workers (`compare.speed_up`).
+    `seconds`, `speed-up`, and `low` and `high` of its interval; the index is the number of workers (`speed_up`).
     """
     figure, ax = plt.subplots()
     for number, (name, table) in enumerate(named.items()):
