@@ -3,15 +3,20 @@
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from syne_tune.backend import LocalBackend
 from syne_tune.backend.trial_status import Status
-from syne_tune.constants import ST_RESULTS_DATAFRAME_FILENAME
+from syne_tune.constants import ST_METRIC_TAG, ST_RESULTS_DATAFRAME_FILENAME, ST_TUNER_START_TIMESTAMP
 from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.results_callback import StoreResultsCallback
 from syne_tune.tuner_callback import TunerCallback
@@ -38,7 +43,7 @@ class SafeResults(StoreResultsCallback):
         self.min_interval = min_interval
         self.results: list[dict[str, Any]] = []
         self.trials: dict[int, dict[str, Any]] = {}
-        self._run = ""
+        self._run, self._start = "", None
         self._dirty = False
         self._next_write = -math.inf  # on the monotonic clock
 
@@ -46,6 +51,9 @@ class SafeResults(StoreResultsCallback):
         super().on_tuning_start(tuner)
         if tuner.name != self._run:  # it may have been another one's callback before
             self._run, self.results, self.trials = tuner.name, [], {}
+            self._start = tuner.metadata.get(ST_TUNER_START_TIMESTAMP)
+        elif self._start is not None:  # `run` was called again: it is the same run, and began when it began
+            tuner.metadata[ST_TUNER_START_TIMESTAMP] = self._start
         self.save_results_at_frequency = self._mark  # the base class would write here, and not in one step
         tuner.metadata["n_workers"] = tuner.n_workers
         Path(self.csv_file).parent.mkdir(parents=True, exist_ok=True)
@@ -110,8 +118,10 @@ class TrialGuard(TunerCallback):
 
     - A failed trial is named at once with the last lines of its error; so is one that ends without a report, which
       would end the whole run in Syne Tune. Give the tuner a large `max_failures` (its default is 1).
-    - A report without the scheduler's metric ends the run with a message that names both.
-    - When the run ends or is interrupted, the trials still running are stopped, and waited for.
+    - So does one whose report lacks the scheduler's metric, or has something there that is no number; and one that
+      reported nothing but NaN.
+    - When the run ends or is interrupted, the trials still running are stopped, and waited for; what is known of them
+      is on disk before a second interrupt takes effect.
     - Syne Tune's local back-ends split their command line at spaces; paths with spaces are made relative, and where
       that does not help, the run ends before a trial starts. So it does where a cluster has too few places.
 
@@ -124,45 +134,93 @@ class TrialGuard(TunerCallback):
     def __init__(self, num_lines: int = 4):
         self.num_lines = num_lines
         self._with_report: set[int] = set()
+        self._with_number: set[int] = set()
         self._failed: set[int] = set()
+        self._bad: dict[int, str] = {}  # trial -> what is wrong with its report
 
     def on_tuning_start(self, tuner) -> None:
-        self._tuner, self._with_report, self._failed = tuner, set(), set()
+        self._tuner, self._bad = tuner, {}
+        self._with_report, self._with_number, self._failed = set(), set(), set()
         tuner.tuner_path.mkdir(parents=True, exist_ok=True)  # the tuner saves itself there even when this raises
         _avoid_spaces(tuner.trial_backend)
         if check_workers := getattr(tuner.trial_backend, "check_workers", None):
             check_workers(tuner.n_workers)
 
     def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
-        for trial_id, result in new_results:
-            self._check_metrics(trial_id, result)
-            self._with_report.add(trial_id)
+        # Syne Tune's tuner goes on with these very objects: what is changed here, it takes for true.
+        new_results[:] = [(trial_id, result) for trial_id, result in new_results if self._is_well(trial_id, result)]
         for trial_id, (trial, status) in trial_status_dict.items():
-            silent = status == Status.completed and trial_id not in self._with_report
-            if (silent or status == Status.failed) and trial_id not in self._failed:
+            if trial_id in self._bad and status == Status.in_progress:
+                self._tuner.trial_backend.stop_trial(trial_id)
+            reason = self._reason(trial_id, status)
+            if reason and trial_id not in self._failed:
                 self._failed.add(trial_id)
+                self._tell(trial_id, reason)
+            if reason:
                 trial_status_dict[trial_id] = (trial, Status.failed)
-                self._tell(trial_id, "it ended without a report" if silent else "its last lines say")
 
-    def _check_metrics(self, trial_id: int, result: dict[str, Any]) -> None:
+    def _reason(self, trial_id: int, status: str) -> str:
+        """Why a trial has failed; empty if it has not."""
+        if trial_id in self._bad:
+            return self._bad[trial_id]
+        if status == Status.completed and trial_id not in self._with_report:
+            return "it ended without a report"
+        if status == Status.completed and trial_id not in self._with_number:
+            return f"it reported nothing but NaN as {', '.join(self._tuner.scheduler.metric_names())}"
+        return "its last lines say" if status == Status.failed else ""
+
+    def _is_well(self, trial_id: int, result: dict[str, Any]) -> bool:
+        """Whether a report can be used. If it can't, neither can the trial's next ones."""
         for metric in self._tuner.scheduler.metric_names():
+            value = result.get(metric)
             if metric not in result:
                 reported = ", ".join(key for key in result if not key.startswith("st_"))
-                raise ValueError(
-                    f"Trial {trial_id} reported {reported}, but the scheduler waits for {metric!r}: use one name for "
-                    "the argument in report(...) and for the scheduler's metric."
+                self._bad.setdefault(
+                    trial_id,
+                    f"it reported {reported}, but the scheduler waits for {metric!r}: use one name for the argument in "
+                    "report(...) and for the scheduler's metric",
                 )
+            elif isinstance(value, bool) or not isinstance(value, Real):
+                what = "something that is no number" if value is None else f"{value!r:.100} ({type(value).__name__})"
+                self._bad.setdefault(
+                    trial_id, f"it reported {what} as {metric!r}: write report({metric}=float(...)), or .item()"
+                )
+            elif not math.isnan(value):
+                self._with_number.add(trial_id)
+        self._with_report.add(trial_id)
+        return trial_id not in self._bad
 
     def _tell(self, trial_id: int, what: str) -> None:
         log = self._tuner.trial_backend.trial_path(trial_id) / "std.err"
-        lines = [f"    {line}" for line in _last_lines(log, self.num_lines)]
+        printed = [line for line in _last_lines(log.with_name("std.out"), 1) if ST_METRIC_TAG not in line]
+        lines = [f"    {line}" for line in [*printed, *_last_lines(log, self.num_lines)]]
         tqdm.write("\n".join([f"Trial {trial_id} failed; {what} (all of it in {os.path.relpath(log)}):", *lines]))
 
     def on_tuning_end(self) -> None:
         backend = self._tuner.trial_backend
-        backend.stop_all()
-        for process in getattr(backend, "trial_subprocess", {}).values():
-            process.wait(timeout=10)  # also clears the process table
+        with _no_interrupt():
+            backend.stop_all()
+            for process in getattr(backend, "trial_subprocess", {}).values():
+                process.wait(timeout=10)  # also clears the process table
+            for callback in self._tuner.callbacks:
+                if isinstance(callback, SafeResults):
+                    callback.on_tuning_end()
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Let an interrupt wait until the end of this block: what is half done here would stay so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple] = []
+    before = signal.signal(signal.SIGINT, lambda *arguments: waiting.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting and callable(before):
+            before(*waiting[0])
 
 
 def _last_lines(path: Path, n: int) -> list[str]:
@@ -195,9 +253,14 @@ class ProgressBar(TunerCallback):
 
     Args:
         max_wallclock_time: the budget in seconds, the bar's full length.
+
+    Raises:
+        ValueError: that is no number above 0.
     """
 
     def __init__(self, max_wallclock_time: float):
+        if not isinstance(max_wallclock_time, int | float) or not max_wallclock_time > 0:
+            raise ValueError(f"a bar needs the budget in seconds, not {max_wallclock_time!r}: leave it out without one")
         self.max_wallclock_time = max_wallclock_time
         self._bar: tqdm | None = None
         self._next_look = -math.inf  # on the monotonic clock

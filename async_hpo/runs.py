@@ -45,7 +45,7 @@ class Run:
         n_workers: how many workers the run had.
         wallclock_time: from the run's start to its end; to the last thing known where the run goes on or was killed.
         reports: a row a report in the order of time: `trial_id`, `time`, the metric, what else was reported, and the
-            trial's configuration in columns `config_<name>`.
+            trial's configuration in columns `config_<name>`. A field `time` of the trial's own is `reported_time`.
         trials: a row a trial in the order of start: `trial_id`, `worker` (0, 1, ...), `start` (of its order),
             `train_start` (when its reporter was made; NaN without a report), `end` (last report of a completed trial,
             else when the tuner saw its end), `status`.
@@ -138,6 +138,7 @@ def read_run(folder: Path) -> Run:
     metric, origin = metadata["metric_names"][0], metadata[ST_TUNER_START_TIMESTAMP]
     reports = _read(folder / ST_RESULTS_DATAFRAME_FILENAME, ["trial_id", metric, ST_WORKER_TIME, ST_WORKER_TIMESTAMP])
     # When it was reported; Syne Tune's own `st_tuner_time` says when the tuner saw it.
+    reports = reports.rename(columns={"time": "reported_time"})  # a field of the reader's own
     reports = reports.assign(time=reports[ST_WORKER_TIMESTAMP] - origin).sort_values("time", ignore_index=True)
     seen = _read(folder / TRIALS_FILENAME, ["trial_id", "status", "start", "end"])
     seen[["start", "end"]] -= origin

@@ -1,10 +1,9 @@
 """One way to run a search: what the book gives to Syne Tune's tuner, and a tuner that it runs."""
 
-import io
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from typing import Any
+from typing import Any, TextIO, cast
 
 import pandas as pd
 from syne_tune import StoppingCriterion, Tuner
@@ -90,7 +89,7 @@ class Budget:
         return self.seconds(status) or (self.n_trials is not None and status.num_trials_finished >= self.n_trials)
 
 
-class _Reports(io.TextIOBase):
+class _Reports:
     """A stand-in for stdout that picks out the lines which Syne Tune's Reporter prints, and passes on the others."""
 
     def __init__(self, on_report: Callable[[dict[str, Any]], None]):
@@ -104,6 +103,9 @@ class _Reports(io.TextIOBase):
             else:
                 self.out.write(line + "\n")
         return len(text)
+
+    def __getattr__(self, name: str) -> Any:  # what else a stream has
+        return getattr(self.out, name)
 
 
 def run_here(objective: Callable[..., None], config: dict[str, Any]) -> pd.DataFrame:
@@ -123,7 +125,7 @@ def run_here(objective: Callable[..., None], config: dict[str, Any]) -> pd.DataF
             reports.append(report)
             bar.update()
 
-        with redirect_stdout(_Reports(on_report)):
+        with redirect_stdout(cast(TextIO, _Reports(on_report))):
             objective(**config)
     return pd.DataFrame(reports)
 

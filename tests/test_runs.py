@@ -21,7 +21,7 @@ import pandas as pd
 import psutil
 import pytest
 from helpers import assert_interrupted, kernel, wait_for
-from syne_tune import StoppingCriterion, Tuner
+from syne_tune import Tuner
 from syne_tune.backend import PythonBackend
 from syne_tune.backend.trial_backend import TrialBackend
 from syne_tune.backend.trial_status import Status
@@ -144,7 +144,7 @@ def test_failed_silent_and_nan_trials_leave_the_others_alone(capsys):
     )
     tuner = play(backend)
     run = runs.find_run("test")
-    expected = ["Failed", "Completed", "Failed", "Completed", "Failed", "Completed"]
+    expected = ["Failed", "Completed", "Failed", "Failed", "Failed", "Completed"]
     assert [statuses_of(run)[trial_id] for trial_id in range(6)] == expected
     assert set(statuses_of(run).values()) <= {"Failed", "Completed", "Stopped"}, "nothing goes on"
     reported = {trial_id: list(rows.error) for trial_id, rows in run.reports.groupby("trial_id")}
@@ -154,8 +154,9 @@ def test_failed_silent_and_nan_trials_leave_the_others_alone(capsys):
     assert "Trial 0 failed; its last lines say (all of it in logs/0/std.err):\n" in out
     assert "    Traceback\n    ValueError: no luck\n" in out
     assert "Trial 2 failed; it ended without a report" in out and "Trial 4 failed; its last lines" in out
-    assert "3 failed, best error 0.400" in out
-    assert not any(f"Trial {trial_id} failed" in out for trial_id in (1, 3, 5))
+    assert "Trial 3 failed; it reported nothing but NaN as error" in out
+    assert "4 failed, best error 0.400" in out
+    assert not any(f"Trial {trial_id} failed" in out for trial_id in (1, 5))
 
 
 def test_a_failure_is_told_once_with_its_last_lines(capsys):
@@ -191,12 +192,24 @@ def test_all_trials_may_fail():
     assert not (folder / "results.csv.zip").exists(), "no report, no reports"
 
 
-def test_a_wrong_metric_name_is_a_clear_error_and_ends_the_other_trials(capsys):
-    backend = Scripted([0.5, 0.5], [{"epoch": 1, "accuracy": 0.7}])
-    message = r"Trial 1 reported epoch, accuracy, but the scheduler waits for 'error': use one name"
-    with pytest.raises(ValueError, match=message):
-        play(backend)
-    assert set(backend.stopped) == {0, 1}
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        ({"epoch": 1, "accuracy": 0.7}, "reported epoch, accuracy, but the scheduler waits for 'error': use one name"),
+        ({"error": None}, "reported something that is no number as 'error': write report(error=float(...))"),
+        ({"error": "0.5"}, "reported '0.5' (str) as 'error'"),
+        ({"error": [0.5]}, "reported [0.5] (list) as 'error'"),
+        ({"error": True}, "reported True (bool) as 'error'"),
+    ],
+)
+def test_a_metric_that_is_missing_or_no_number_fails_that_trial_alone(capsys, report, told):
+    backend = Scripted([0.5, 0.4, Status.completed], [0.6, report], [0.3, Status.completed])
+    play(backend)
+    run = runs.find_run("test")
+    assert [statuses_of(run)[trial_id] for trial_id in range(3)] == ["Completed", "Failed", "Completed"]
+    assert 1 in backend.stopped, "it does not go on"
+    assert run.reports[run.reports.trial_id == 1].error.tolist() == [0.6], "what it reported before is kept"
+    assert f"Trial 1 failed; it {told}" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -241,14 +254,16 @@ def test_no_process_is_left_when_a_run_ends_with_an_error():
     def objective(x):
         from syne_tune import Reporter
 
-        Reporter()(epoch=1, accuracy=x)
+        Reporter()(epoch=1, error=x)
+
+    def stop(status):
+        if status.overall_metric_statistics.count or status.wallclock_time > CAP:
+            raise RuntimeError("no more")
+        return False
 
     before = psutil.Process().children()
-    with pytest.raises(ValueError, match="waits for 'error'"):
-        play(
-            PythonBackend(tune_function=objective, config_space=SPACE),
-            stop=StoppingCriterion(max_wallclock_time=CAP),
-        )
+    with pytest.raises(RuntimeError, match="no more"):
+        play(PythonBackend(tune_function=objective, config_space=SPACE), stop=stop)
     assert psutil.Process().children() == before, "no trial process is left, not even a zombie"
 
 

@@ -225,7 +225,9 @@ def _server(preload: tuple[str, ...], share: tuple[Share, ...]) -> "Server | Fre
     """The server that prepares this: one per driver, however many back-ends share it. It is ready."""
     with _making:
         key = os.getpid(), preload, share  # a fork of the driver is a driver of its own
-        if key not in _servers or not _servers[key].is_alive():
+        if key in _servers and not _servers[key].is_current():
+            _servers.pop(key).retire()
+        if key not in _servers:
             _servers[key] = _new_server(preload, share)
         _servers[key].wait_until_ready()
         return _servers[key]

@@ -27,8 +27,11 @@ class FreshProcesses:
             what = f"Forking is missing or unsafe on {sys.platform}: each trial starts as a fresh process."
             warnings.warn(what, stacklevel=5)
 
-    def is_alive(self) -> bool:
+    def is_current(self) -> bool:
         return True
+
+    def retire(self) -> None:
+        pass
 
     def wait_until_ready(self) -> None:
         pass

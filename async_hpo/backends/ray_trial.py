@@ -2,8 +2,11 @@
 
 import contextlib
 import ctypes
+import importlib
 import io
+import logging
 import os
+import resource
 import sys
 import tempfile
 import threading
@@ -19,7 +22,7 @@ import ray
 from syne_tune.backend.trial_status import Status
 from syne_tune.constants import ST_METRIC_TAG
 
-from . import worker
+from . import sources, worker
 
 #: Seconds after which what a trial printed, without a report, is on its way to the driver.
 PRINT_INTERVAL = 0.2
@@ -97,7 +100,7 @@ class _Stopped(BaseException):
 def run(trial_id: int, arguments: bytes, work: Work, shared: list[Any], inbox: Any) -> str:
     """A trial, from its first line to its last. Returns its status."""
     status: str = Status.completed
-    with _Output(trial_id, inbox), _no_child_left():
+    with _as_it_was(), _Output(trial_id, inbox), _no_child_left():
         try:
             _prepare(work, shared)
             cloudpickle.loads(work.function)(**cloudpickle.loads(arguments))
@@ -115,6 +118,7 @@ _ready: set[Any] = set()  # what this process has prepared
 
 def _prepare(work: Work, shared: list[Any]) -> None:
     sys.path += [path for path in work.paths if path not in sys.path]
+    _forget_edited_modules()
     _set_allocator()
     for name in work.preload:
         if name not in _ready:
@@ -125,6 +129,23 @@ def _prepare(work: Work, shared: list[Any]) -> None:
             worker.take(pair, value)
             _ready.add(pair)
     worker.set_threads(max(1, int(work.num_cpus)))
+    worker.check_reports()
+
+
+_seen: dict[str, int] = {}  # file of a module -> when it was modified
+
+
+def _forget_edited_modules() -> None:
+    """So that they are imported anew."""
+    now = sources.own_files()
+    edited = {file for file, when in now.items() if _seen.setdefault(file, when) != when}
+    for name, module in [*sys.modules.items()]:
+        if getattr(module, "__file__", None) in edited:
+            del sys.modules[name]
+            _ready.discard(name)
+    for file in edited:
+        del _seen[file]
+    importlib.invalidate_caches()
 
 
 def _set_allocator() -> None:
@@ -133,6 +154,34 @@ def _set_allocator() -> None:
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         for name, value in worker.ALLOCATOR.items():
             ctypes.CDLL("libc.so.6").mallopt(options[name], int(value))
+
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Undo what a trial has done to its process: the folder, the environment, log handlers, limits of resources."""
+    folder, environment = os.open(".", os.O_RDONLY), dict(os.environ)
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]
+    handlers = {logger: (logger.handlers[:], logger.level, logger.propagate) for logger in loggers}
+    limits = {kind: resource.getrlimit(kind) for kind in _LIMITS}
+    try:
+        yield
+    finally:
+        os.fchdir(folder)
+        os.close(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        for name in logging.root.manager.loggerDict:
+            loggers.append(logging.getLogger(name))
+        for logger in loggers:
+            logger.handlers[:], level, propagate = handlers.get(logger, ([], logging.NOTSET, True))
+            logger.setLevel(level)
+            logger.propagate = propagate
+        for kind, limit in limits.items():
+            with contextlib.suppress(ValueError, OSError):  # what was lowered for good stays
+                resource.setrlimit(kind, limit)
+
+
+_LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU, resource.RLIMIT_DATA)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What happens in a worker's process before an objective runs there, and a trial from its first line to its last."""
 
+import functools
 import os
 import pkgutil
 import random
@@ -64,6 +65,41 @@ def draw_own_numbers() -> None:
         sys.modules["torch"].seed()
 
 
+def check_reports() -> None:
+    """Let Syne Tune's `Reporter` take a 0-d tensor or array as its number, and name what is no number or text.
+
+    By itself it would send `null` for what JSON does not know.
+    """
+    from syne_tune import Reporter
+
+    if not hasattr(Reporter.__call__, "unchecked"):
+        call = Reporter.__call__
+
+        @functools.wraps(call)
+        def checked(self: Any, **values: Any) -> None:
+            call(self, **{name: _plain(name, value) for name, value in values.items()})
+
+        checked.unchecked = call  # type: ignore[attr-defined]
+        Reporter.__call__ = checked
+
+
+def _plain(name: str, value: Any) -> Any:
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, (str, bool, float, list, tuple, dict, type(None))):
+        return value
+    if not isinstance(value, int):
+        raise TypeError(
+            f"report({name}=...) got a {type(value).__name__}: write float(...), or .item() for one element"
+        )
+    if value.bit_length() > _MOST_BITS:
+        raise ValueError(f"report({name}=...) got an int of {value.bit_length()} bits, more than JSON's readers take")
+    return value
+
+
+_MOST_BITS = 10_000  # Python reads no number of more than 4,300 digits
+
+
 @dataclass
 class Job:
     """A trial, as its process needs to know it. `arguments` (pickled) is None where only the start is tried."""
@@ -86,6 +122,7 @@ def run(job: Job) -> None:
     sys.path[:] = job.paths
     draw_own_numbers()
     set_threads(number_of_threads())
+    check_reports()
     function = cloudpickle.loads(job.function)
     if job.arguments is not None:
         function(**cloudpickle.loads(job.arguments))

@@ -1,0 +1,20 @@
+"""Modules that somebody edits: those that are not installed."""
+
+import os
+import sys
+import sysconfig
+
+_INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def own_files() -> dict[str, int]:
+    """File of each such module that is loaded -> when it was modified (nanoseconds)."""
+    files = {str(getattr(module, "__file__", None)) for module in [*sys.modules.values()]}
+    return {file: modified(file) for file in files if os.path.isabs(file) and not file.startswith(_INSTALLED)}
+
+
+def modified(file: str) -> int:
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return 0
