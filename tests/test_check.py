@@ -384,7 +384,8 @@ class Trials:
 
 
 def right_trials(**changes):
-    return all_trials(max_epochs=ended((0.5, 0.4), (1, 2), (10, 20))) | changes
+    few = {of_objective._FEW: ended((0.8, 0.5, 0.4))}
+    return all_trials(max_epochs=ended((0.5, 0.4), (1, 2), (10, 20))) | few | changes
 
 
 def takes_all(**config):
@@ -397,6 +398,7 @@ def test_an_objective_is_asked_for_one_change_at_a_time(capsys, monkeypatch):
     assert trials.seconds == [60, 56], "for all of them together"
     base = trials.asked[""]
     assert base["max_epochs"] == 3 and base["a_constant"] == 5
+    assert trials.asked.pop(of_objective._FEW)["_n_train"] == 60
     for name, config in trials.asked.items():
         changed = [key for key in base if config[key] != base[key]]
         assert set(config) == set(base) and changed == ([] if name in ("", "again") else [name])
@@ -424,6 +426,15 @@ def test_no_other_trial_runs_where_the_first_was_wrong(capsys, monkeypatch, firs
     trials = Trials(monkeypatch, **({} if first is None else {"": first}))
     assert_named(capsys, check.objective(takes_all, SPACE), *words)
     assert set(trials.asked) == {""}
+
+
+def test_what_was_learnt_by_heart_is_no_validation_error(capsys, monkeypatch):
+    Trials(monkeypatch, **right_trials(**{of_objective._FEW: ended((0.8, 0.3, 0.05))}))
+    assert check.objective(takes_all, SPACE) is False
+    assert "✗ it validates on images that it was not trained on" in capsys.readouterr().out
+    Trials(monkeypatch, **right_trials(**{of_objective._FEW: ended(stderr=["IndexError: too few to split\n"])}))
+    assert check.objective(takes_all, SPACE) is True
+    assert "not checked: whether the validation images" in capsys.readouterr().out
 
 
 def test_trials_for_which_time_was_over_are_told_and_not_wrong(capsys, monkeypatch):

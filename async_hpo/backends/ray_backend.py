@@ -86,6 +86,7 @@ class RayBackend(FunctionBackend):
         return self._places.now()
 
     def check_workers(self, n_workers: int) -> None:
+        connect(self.address)  # a back-end that was loaded is not yet
         self._places.check(n_workers)
         self._n_workers = max(self._n_workers, n_workers)
 
@@ -99,7 +100,7 @@ class RayBackend(FunctionBackend):
         """
         if self._shared is not None:
             return
-        connect(self.address)  # a back-end that was loaded is not yet
+        connect(self.address)
         paths = [os.path.abspath(path) for path in sys.path]
         shared = _Shared.make(ray_trial.Work(self._function, self.preload, self.share, paths, self.num_cpus))
         waiting = {}

@@ -1,6 +1,7 @@
 """Exercise 1.1: the configuration space."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,11 @@ def _check_domain(
         return
     values = _values(domain)
     seen = f"{min(values):.4g} to {max(values):.4g}" if values else repr(domain)
-    numbers = bool(values) and (not whole or all(float(value).is_integer() for value in values))
-    if not checks(f"{name} takes {kind}", numbers, span, seen if values else repr(domain)):
+    drawn = _draws(domain, 20)
+    numbers = bool(values) and (not whole or all(isinstance(value, Integral) for value in drawn))
+    if whole and values and not numbers:
+        seen += f", such as {drawn[0]!r}: PyTorch takes no float for a size"
+    if not checks(f"{name} takes {kind}", numbers, span, seen):
         return
     if low is not None and high is not None:
         ends = math.isclose(min(values), low, abs_tol=1e-9) and math.isclose(max(values), high)

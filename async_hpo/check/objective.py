@@ -34,6 +34,9 @@ _CHANGED = {
     "dropout_1": 0.6,
     "dropout_2": 0.6,
 }
+# On so few training images a network learns these by heart, and little about others.
+_FEW = "few images"
+_BY_HEART = {"num_hiddens_1": 256, "num_hiddens_2": 256, "batch_size": 16, "max_epochs": 30, "_n_train": 60}
 _TAG = "[check] "
 
 
@@ -81,6 +84,7 @@ def _run_trials(checks: Checklist, f: Callable[..., None], space: dict[str, Any]
     constants = {name: value for name, value in space.items() if name not in RANGES}
     base = constants | _EASY | {"max_epochs": _N_EPOCHS}
     configs = {"max_epochs": base | {"max_epochs": _N_EPOCHS - 1}, "again": base}  # what matters most comes first
+    configs[_FEW] = base | _BY_HEART
     configs |= {name: base | {name: value} for name, value in _CHANGED.items()}
     # Without globals and defaults, as PythonBackend does it.
     bare = types.FunctionType(f.__code__, {"__builtins__": builtins}, f.__name__)
@@ -96,6 +100,8 @@ def _run_trials(checks: Checklist, f: Callable[..., None], space: dict[str, Any]
         epochs = trials["max_epochs"].epochs()
         expected = f"epochs {[*range(1, _N_EPOCHS)]} with max_epochs={_N_EPOCHS - 1}"
         checks("max_epochs decides when it ends", epochs == [*range(1, _N_EPOCHS)], expected, f"epochs {epochs}")
+    if _FEW in trials:
+        _validates_on_other_images(checks, trials[_FEW])
     if "again" in trials:
         _uses_every_hyperparameter(checks, trials)
     if late := [name for name in configs if name not in trials]:
@@ -127,7 +133,10 @@ def _trials(
     A trial that has not ended after `seconds` is stopped and left out.
     """
     backend = ForkserverBackend(
-        functools.partial(_on_few_images, f), {name: None for name in space}, preload=[__name__], share=[FASHION_MNIST]
+        functools.partial(_on_few_images, f),
+        dict.fromkeys([*space, "_n_train"]),
+        preload=[__name__],
+        share=[FASHION_MNIST],
     )
     ended: dict[str, _Ended] = {}
     waiting = list(configs.items())
@@ -158,7 +167,7 @@ def _raised(status: str, stderr: list[str]) -> bool:
     return status == Status.failed and stderr[-1:] != [f"{SILENT}\n"]
 
 
-def _on_few_images(f: Callable[..., None], **config) -> None:
+def _on_few_images(f: Callable[..., None], _n_train: int = _N_TRAIN, **config) -> None:
     """In a trial's process: call `f` with a part of the images, and count the steps that it takes until each report."""
     import torchvision
     from syne_tune import Reporter
@@ -166,9 +175,9 @@ def _on_few_images(f: Callable[..., None], **config) -> None:
 
     from async_hpo import data
 
-    sizes = {"train": _N_TRAIN, "validation": _N_VALIDATION, "test": _N_VALIDATION}
+    sizes = {"train": _n_train, "validation": _N_VALIDATION, "test": _N_VALIDATION}
     data.use({part: (X[: sizes[part]], y[: sizes[part]]) for part, (X, y) in data.arrays().items()})
-    _shorten_init(torchvision.datasets.FashionMNIST)  # D2L's own FashionMNIST reads it
+    _shorten_init(torchvision.datasets.FashionMNIST, _n_train)  # D2L's own FashionMNIST reads it
     n_steps, at_reports = 0, []
 
     def count(*_) -> None:
@@ -189,12 +198,12 @@ def _on_few_images(f: Callable[..., None], **config) -> None:
         print(f"\n{_TAG}{json.dumps(at_reports)}", flush=True)
 
 
-def _shorten_init(dataset: Any) -> None:
+def _shorten_init(dataset: Any, n_train: int) -> None:
     init = dataset.__init__
 
     def __init__(self, *args, **kwargs):
         init(self, *args, **kwargs)
-        n = _N_TRAIN if self.train else _N_VALIDATION
+        n = n_train if self.train else _N_VALIDATION
         self.data, self.targets = self.data[:n], self.targets[:n]
 
     dataset.__init__ = __init__
@@ -243,6 +252,16 @@ def _reports_errors(checks: Checklist, errors: list[Any]) -> bool:
     if errors[-1] > 0.5 and errors[-1] > errors[0]:
         return checks(claim, False, wrong, f"{shown}, rising: is it the accuracy? The error is 1 - accuracy")
     return checks(claim, errors[-1] < 0.5, wrong, f"{shown}: it does not learn, or this is not the error")
+
+
+def _validates_on_other_images(checks: Checklist, trial: _Ended) -> None:
+    if trial.error or not trial.reports:  # it splits so few images in another way, say
+        checks.note("not checked: whether the validation images are others than the training images")
+        return
+    best = min(trial.errors())
+    seen = f"{best:.3f}: it knows them by heart, so these are the images that it was trained on"
+    expected = f"errors above 0.2 on images that {_BY_HEART['_n_train']} training images say little about"
+    checks("it validates on images that it was not trained on", best > 0.2, expected, seen)
 
 
 def _uses_every_hyperparameter(checks: Checklist, trials: dict[str, _Ended]) -> None:

@@ -145,6 +145,9 @@ def _stays_near_the_best(checks: Checklist, S: type) -> None:
         asked.suggestion()
         asked.complete(trial_id, error)
     draws = [asked.suggestion() for _ in range(_N_DRAWS)]
+    outside = {name for draw in draws for name in _NAMES if not _SPACE[name].is_valid(draw[name])}
+    seen = ", ".join(f"{name} up to {max(draw[name] for draw in draws):.4g}" for name in sorted(outside))
+    checks("it stays within the ranges of the configuration space", not outside, "values that each domain holds", seen)
     if _check_neighbours(checks, asked, draws, _ERRORS, "it stays near the best configuration so far"):
         _check_shares(checks, draws, [asked.differences(draw, _ERRORS.index(min(_ERRORS))) for draw in draws])
 
