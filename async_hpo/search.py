@@ -119,14 +119,18 @@ def run_here(objective: Callable[..., None], config: dict[str, Any]) -> pd.DataF
         A row a report, with the reported columns and `st_worker_time` (seconds since the reporter was made).
     """
     reports = []
-    with tqdm(total=config.get("max_epochs"), unit="epoch", file=sys.stdout, bar_format=_EPOCHS) as bar:
+    total = config.get("max_epochs")
+    shown = _EPOCHS if total else "epoch {n}, {elapsed}"
+    with tqdm(total=total, unit="epoch", file=sys.stdout, bar_format=shown) as bar:
 
         def on_report(report: dict[str, Any]) -> None:
             reports.append(report)
             bar.update()
 
-        with redirect_stdout(cast(TextIO, _Reports(on_report))):
+        stdout = _Reports(on_report)
+        with redirect_stdout(cast(TextIO, stdout)):
             objective(**config)
+        stdout.out.write(stdout.rest)  # a last line without an end
     return pd.DataFrame(reports)
 
 

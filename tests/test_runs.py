@@ -7,7 +7,9 @@ quick, because it is the run that is under test.
 import importlib.util
 import json
 import logging
+import math
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -985,3 +987,78 @@ def test_run_here_collects_reports_and_passes_on_the_rest(capsys):
     assert reports.st_worker_time.is_monotonic_increasing
     out = capsys.readouterr().out
     assert out.count("still here\n") == 3 and "100%" in out and "epoch 3 of 3" in out and "tune-metric" not in out
+
+
+def test_run_here_loses_no_last_line_and_asks_the_stream_itself(capsys):
+    def objective(x):
+        from syne_tune import Reporter
+
+        Reporter()(epoch=1, error=x)
+        print(sys.stdout.encoding == encoding, sys.stdout.isatty() == is_a_terminal)
+        print("no end", end="")
+
+    encoding, is_a_terminal = sys.stdout.encoding, sys.stdout.isatty()
+    assert len(search.run_here(objective, {"x": 0.5})) == 1
+    out = capsys.readouterr().out
+    assert "True True\n" in out and "no end" in out and "None" not in out
+
+
+# --- what a run may be called twice with -----------------------------------------------------------------------------
+
+
+def test_the_record_of_a_run_stays_when_run_is_called_again():
+    backend = Scripted([0.5, Status.completed], [0.4, Status.completed])
+    tuner = play(backend)
+    before = runs.find_run("test")
+    time.sleep(0.2)
+    tuner.run()
+    after = runs.find_run("test")
+    assert after.reports.time.tolist() == pytest.approx(before.reports.time.tolist(), abs=1e-6)
+    assert after.trials.start.tolist() == pytest.approx(before.trials.start.tolist(), abs=1e-6)
+
+
+def test_callbacks_of_one_tuner_serve_another():
+    ours = [callbacks.TrialGuard(), callbacks.SafeResults()]
+    play(Scripted([0.5, Status.completed]), own_callbacks=ours)
+    play(Scripted([Status.completed], [0.7, Status.completed]), own_callbacks=ours)
+    run = runs.find_run("test")
+    assert run.reports.error.tolist() == [0.7] and statuses_of(run)[0] == "Failed"
+
+
+@pytest.mark.parametrize("seconds", [None, 0, -1, "10", math.nan])
+def test_a_bar_needs_a_budget(seconds):
+    with pytest.raises(ValueError, match="a bar needs the budget in seconds"):
+        callbacks.ProgressBar(seconds)
+    assert search.book_options()["callbacks"], "without a budget there is no bar"
+
+
+def test_an_interrupt_while_trials_are_stopped_waits_until_all_is_on_disk():
+    class Slow(Scripted):
+        def stop_all(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            super().stop_all()
+            stopped.append(True)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    stopped = []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            play(Slow([0.5], [0.4]))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped and set(statuses_of(runs.find_run("test")).values()) == {"Stopped"}
+
+
+def test_a_field_of_the_trials_own_called_time_is_kept(folder):
+    write_trivial_run(folder / dated("hand"))
+    path = folder / dated("hand") / "results.csv.zip"
+    pd.read_csv(path).assign(time=7.5).to_csv(path, index=False)
+    reports = runs.find_run("hand").reports
+    assert reports.reported_time.tolist() == [7.5] and reports.time.tolist() == [1.0]
+
+
+def test_of_a_long_error_a_few_short_lines_are_shown(capsys):
+    backend = Scripted([Status.failed], errors={0: ["w" * 99_999 + "\n"] * 100 + ["v" * 2_000_000]})
+    play(backend)
+    assert len(capsys.readouterr().out) < 10_000

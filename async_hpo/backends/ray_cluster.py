@@ -25,8 +25,16 @@ def connect(address: str | None) -> None:
 
     Raises:
         ConnectionError: no cluster answers there, or this process is connected to another one.
+        RuntimeError: this process is a fork of one that is connected: Ray's connection does not survive that.
     """
+    global _connected
     if ray.is_initialized():
+        _connected = _connected or os.getpid()
+        if _connected != os.getpid():
+            raise RuntimeError(
+                f"This process is a fork of process {_connected}, whose connection to Ray it can't use: start it in "
+                "another way, such as multiprocessing.get_context('spawn')."
+            )
         here = ray.get_runtime_context().gcs_address
         if address not in (None, here):
             raise ConnectionError(f"This process is connected to the cluster at {here}: ray.shutdown() ends that.")
@@ -43,6 +51,7 @@ def connect(address: str | None) -> None:
         where = "on this machine" if address is None else f"at {address}"
         hint = "" if address is None else ". Has it the same token, and the same versions of Ray and Python?"
         raise ConnectionError(f"No Ray cluster can be used {where}: {error}{hint}") from error
+    _connected = os.getpid()
 
 
 def _init(**options: Any) -> None:
@@ -82,6 +91,9 @@ def local_cluster(names: Sequence[str], **options: Any) -> tuple[Cluster, dict[s
 
 
 _ATTEMPTS = 5
+
+
+_connected: int | None = None  # the number of the process that is
 
 
 @contextlib.contextmanager
