@@ -1,6 +1,7 @@
 """`make book`, with a tiny book of the same settings."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,23 @@ def test_the_pages_are_those_of_the_table_of_contents_wherever_the_book_lies(boo
     assert build(book)[0] == 0
     again = {path.name for path, time in read.items() if path.stat().st_mtime_ns != time}
     assert again == {"[two].doctree"}, "only what changed is read again"
+
+
+LOADS = re.compile(
+    r"<(?:script|img|iframe|link(?=[^>]*rel=\"(?:stylesheet|preload|icon)))[^>]*(?:src|href)=\"(?:https?:)?//"
+)
+
+
+def test_pages_load_nothing_from_other_sites(book):
+    (book / "book" / "[two].md").write_text("# Two\n\nA formula: $x^2$.\n\n```{note}\nA note.\n```\n")
+    status, printed = build(book)
+    assert status == 0, printed
+    html = book / "_build" / "html"
+    for path in html.rglob("*.html"):
+        assert not LOADS.findall(path.read_text()), path.name
+    text = (html / "book" / "[two].html").read_text()
+    (script,) = re.findall(r'src="([^"]*mathjax/tex-[^"]*)"', text)
+    assert (html / "book" / script).resolve().is_file(), "MathJax comes with the book"
 
 
 def test_a_warning_fails_and_does_not_hide_in_the_next_build(tmp_path, book):
