@@ -32,7 +32,7 @@ class Tests(NamedTuple):
     marks: str = QUICK
 
 
-BACKENDS = "not cluster and not idle"
+SLOW = "not cluster and not idle"  # what `make test` runs, but for Ray
 MODULES = {
     "async_hpo/schedule.py": Tests("tests/test_schedule.py"),
     "async_hpo/tables.py": Tests("tests/test_tables.py"),
@@ -50,13 +50,13 @@ MODULES = {
     "async_hpo/backends/objective.py": Tests("tests/test_objective.py"),
     "async_hpo/backends/gpus.py": Tests("tests/test_gpus.py"),
     "tools/made_from.py": Tests("tests/test_made_from.py tests/test_notebooks.py"),
-    "tools/record.py": Tests("tests/test_record.py"),
-    "tools/environment.py": Tests("tests/test_environment.py"),
+    "tools/record.py": Tests("tests/test_record.py", SLOW),
+    "tools/environment.py": Tests("tests/test_environment.py", SLOW),
     "benchmarks/bench.py": Tests("tests/test_benchmarks.py"),
-    "async_hpo/backends/forkserver.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", BACKENDS),
-    "async_hpo/backends/forkserver_backend.py": Tests(
-        "tests/test_forkserver_backend.py tests/test_backends.py", BACKENDS
-    ),
+    "async_hpo/backends/forkserver.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", SLOW),
+    "async_hpo/backends/server.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", SLOW),
+    "async_hpo/backends/worker.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", SLOW),
+    "async_hpo/backends/forkserver_backend.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", SLOW),
     "async_hpo/backends/ray_backend.py": Tests("tests/test_ray_backend.py", "not idle"),
 }
 
