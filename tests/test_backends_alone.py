@@ -105,4 +105,4 @@ def test_the_package_is_installed_alone(without_torch, tmp_path, backend):
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", here]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, copy], check=True)
     assert (here / "async_hpo" / "py.typed").exists()
-    assert tune(without_torch, here, "async_hpo", backend) == "loaded ['async_hpo']"
+    assert tune(without_torch, here, "async_hpo", backend) == "loaded ['async_hpo', 'async_hpo.paths']"
