@@ -271,7 +271,9 @@ def test_a_slow_objective_is_checked_as_far_as_time_allows(capsys, monkeypatch):
     assert check.objective(written(), SPACE) is True
     (note,) = [line for line in capsys.readouterr().out.splitlines() if "not checked, because 250 s were over" in line]
     late = note.split(": ")[1].split(", ")
-    assert late and len(late) + len(ended) == 1 + len({"max_epochs", "again", of_objective._FEW, *of_objective._CHANGED})
+    assert late and len(late) + len(ended) == 1 + len(
+        {"max_epochs", "again", of_objective._FEW, *of_objective._CHANGED}
+    )
 
 
 def ended(errors=(0.5, 0.4, 0.3), epochs=(1, 2, 3), steps=(10, 20, 30), stderr=None):
