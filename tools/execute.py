@@ -52,7 +52,8 @@ def keep_recording(name: str) -> None:
     opening figure from it."""
     from async_hpo import paths, runs
 
-    for folder in [folder for _, folder in sorted(runs.folders(name, paths.experiments()))[-1:]]:
+    if own := [*runs.folders(name, paths.experiments())]:
+        _, folder = max(own)
         for old in RECORDINGS.glob(f"{name}-*"):
             shutil.rmtree(old)
         target = RECORDINGS / folder.name

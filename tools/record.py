@@ -111,19 +111,14 @@ def update(name: str) -> pd.DataFrame:
 
 def _new_runs(name: str, digest: str) -> Iterable[Path]:
     """Folders of runs made from the same whose trials are not in the table yet: a killed recording leaves one."""
-    for trials in _runs_with_trials(name):
-        folder, mark = trials.parent, trials.parent / IN_TABLE
-        if mark.exists() and mark.stat().st_mtime >= trials.stat().st_mtime:
+    for _, folder in sorted(runs.folders(f"record-{name}", paths.experiments())):
+        trials, mark = folder / runs.TRIALS_FILENAME, folder / IN_TABLE
+        if not trials.exists() or (mark.exists() and mark.stat().st_mtime >= trials.stat().st_mtime):
             continue  # else a deleted table would come back, and nothing be recorded anew
         if json.loads((folder / "metadata.json").read_text()).get("made_from") == digest:
             yield folder
         else:
             print(f"{folder.name}: of another objective or space, not used")
-
-
-def _runs_with_trials(name: str) -> list[Path]:
-    folders = sorted(folder for _, folder in runs.folders(f"record-{name}", paths.experiments()))
-    return [folder / runs.TRIALS_FILENAME for folder in folders if (folder / runs.TRIALS_FILENAME).exists()]
 
 
 def write(rows: pd.DataFrame, path: Path, digest: str) -> None:

@@ -183,5 +183,5 @@ class Work:
 
 
 def kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):  # Windows has no groups
         os.killpg(pid, signal.SIGKILL)

@@ -79,7 +79,7 @@ class ForkserverBackend(FunctionBackend):
         self.gpus = _chosen(gpus_to_use) if rotate_gpus else []
         self._rotation = Rotation(self.gpus, num_gpus_per_trial)
         self._most_workers, self._crowd_told = 0, False
-        self._checked_on: int | None = None  # the server (by its process ID) on which a start was tried
+        self._server: Server | FreshProcesses | None = None  # on which a start was tried
 
     def warm_up(self) -> None:
         """Start the server, wait until it has prepared everything, and check that a trial can start.
@@ -89,7 +89,7 @@ class ForkserverBackend(FunctionBackend):
         """
         try:
             server = _server(self.preload, self.share)
-            if self._checked_on == server.pid:
+            if self._server is server:
                 return
             with tempfile.TemporaryDirectory() as folder:
                 log = Path(folder) / "log"
@@ -98,7 +98,7 @@ class ForkserverBackend(FunctionBackend):
         except RuntimeError as error:
             lines = str(error).rstrip().splitlines() or ["no reason given"]
             raise RuntimeError("\n".join([f"No trial of {self._name} can start: {lines[-1]}", *lines])) from None
-        self._checked_on = server.pid
+        self._server = server
 
     def _job(self, arguments: bytes | None, stdout: Path, stderr: Path, **environment: str) -> Job:
         paths = [os.path.abspath(path) for path in sys.path]
@@ -119,7 +119,8 @@ class ForkserverBackend(FunctionBackend):
             stderr,
             **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}),
         )
-        return _Trial(folder, _server(self.preload, self.share).start(run, job), log)
+        assert self._server is not None  # since `warm_up`
+        return _Trial(folder, self._server.start(run, job), log)
 
     def _wait(self, trial_ids: list[int]) -> None:
         # A free worker is noticed at once, not at the next poll.
@@ -172,6 +173,9 @@ class ForkserverBackend(FunctionBackend):
 
     def __str__(self) -> str:
         return f"forkserver {self._name}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_server": None}  # saved with the tuner; the server is its driver's
 
 
 def _chosen(gpus_to_use: Sequence[int] | None) -> list[str]:

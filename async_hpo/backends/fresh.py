@@ -3,7 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 import warnings
@@ -12,12 +11,12 @@ from multiprocessing import connection
 from typing import Any
 
 from . import worker
+from .forkserver import kill_group
 
 
 class FreshProcesses:
     """In place of `forkserver.Server`: each piece of work is a process that prepares for itself."""
 
-    pid = 0
     _told = False
 
     def __init__(self, preload: tuple[str, ...], share: tuple[worker.Share, ...]):
@@ -69,13 +68,8 @@ class FreshWork:
         return self.returncode
 
     def kill(self) -> None:
-        _kill_group(self.pid)
+        kill_group(self.pid)
         self._process.kill()
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):  # Windows has no groups
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _run(
@@ -101,5 +95,5 @@ def _end_with_driver() -> None:
     driver = multiprocessing.parent_process()
     if driver is not None:
         connection.wait([driver.sentinel])
-    _kill_group(0)
+    kill_group(0)
     os._exit(1)

@@ -111,14 +111,9 @@ def _serve(driver: socket.socket, driver_pid: int, libc: Any) -> tuple[int, int]
                     continue
                 status, call = fds
                 if (pid := os.fork()) == 0:
-                    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-                    if os.getppid() != server_pid:  # it was killed before that
-                        os._exit(LOST)
-                    os.setsid()
-                    for pidfd, work in running.items():
-                        os.close(pidfd)
-                        os.close(work.status)
-                    os.close(driver_fd)
+                    _leave(server_pid, libc)
+                    for others in (driver_fd, *running, *(work.status for work in running.values())):
+                        os.close(others)
                     driver.close()
                     return status, call
                 os.close(call)
@@ -127,6 +122,14 @@ def _serve(driver: socket.socket, driver_pid: int, libc: Any) -> tuple[int, int]
                 running[pidfd] = _Running(pid, status)
                 selector.register(pidfd, selectors.EVENT_READ)
     return None
+
+
+def _leave(server_pid: int, libc: Any) -> None:
+    """A fork ends with the server, and leads a group of its own."""
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server_pid:  # it was killed before that
+        os._exit(LOST)
+    os.setsid()
 
 
 def _reap(pidfd: int, work: _Running) -> None:

@@ -72,14 +72,13 @@ def check_reports() -> None:
     """
     from syne_tune import Reporter
 
-    if not hasattr(Reporter.__call__, "unchecked"):
+    if not hasattr(Reporter.__call__, "__wrapped__"):
         call = Reporter.__call__
 
         @functools.wraps(call)
         def checked(self: Any, **values: Any) -> None:
             call(self, **{name: _plain(name, value) for name, value in values.items()})
 
-        checked.unchecked = call  # type: ignore[attr-defined]
         Reporter.__call__ = checked
 
 
