@@ -144,7 +144,7 @@ class TrialGuard(TunerCallback):
         tuner.tuner_path.mkdir(parents=True, exist_ok=True)  # the tuner saves itself there even when this raises
         _avoid_spaces(tuner.trial_backend)
         if check_workers := getattr(tuner.trial_backend, "check_workers", None):
-            check_workers(tuner.n_workers)
+            check_workers(tuner.n_workers, tuner.asynchronous_scheduling)
 
     def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
         # Syne Tune's tuner goes on with these very objects: what is changed here, it takes for true.

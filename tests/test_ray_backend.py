@@ -261,6 +261,16 @@ def test_a_node_is_removed_and_another_one_joins(cluster, go):
     assert all(status == "InProgress" for status, _, _ in waiting), "none is called running that waits for a place"
 
 
+def test_the_places_of_a_lost_node_are_busy(cluster):
+    """Also when no trial runs: several may end between two looks of the tuner."""
+    backend = backend_on(cluster)
+    backend.check_workers(3, asynchronous=True)
+    backend._places.lost_nodes.add(ray_cluster.alive_nodes()[0]["NodeID"])
+    assert len(backend.busy_trial_ids()) == 1
+    backend.check_workers(3, asynchronous=False)
+    assert backend.busy_trial_ids() == [], "synchronously, the tuner waits until nothing is busy"
+
+
 @pytest.mark.idle
 def test_a_lost_node_is_noticed_soon(cluster, go):
     removed = sorted(names_of_nodes() - {"first"})[-1]

@@ -274,7 +274,12 @@ def test_no_process_is_left_when_a_run_ends_with_an_error():
 
 def started(backend, tmp_path, n_workers=3):
     """A tuner as `TrialGuard` sees it when it begins."""
-    tuner = SimpleNamespace(tuner_path=tmp_path / "made" / "by guard", trial_backend=backend, n_workers=n_workers)
+    tuner = SimpleNamespace(
+        tuner_path=tmp_path / "made" / "by guard",
+        trial_backend=backend,
+        n_workers=n_workers,
+        asynchronous_scheduling=False,
+    )
     callbacks.TrialGuard().on_tuning_start(tuner)
     return tuner
 
@@ -282,9 +287,9 @@ def started(backend, tmp_path, n_workers=3):
 def test_a_cluster_is_asked_whether_it_has_places(tmp_path):
     asked = []
     backend = Scripted()
-    backend.check_workers = asked.append
+    backend.check_workers = lambda *arguments: asked.append(arguments)
     tuner = started(backend, tmp_path)
-    assert asked == [3] and tuner.tuner_path.is_dir()
+    assert asked == [(3, False)] and tuner.tuner_path.is_dir()
 
 
 def python_backend(binary, folder):

@@ -91,8 +91,13 @@ class FunctionBackend(TrialBackend):
         the run's budget. Called again, it returns at once."""
         raise NotImplementedError
 
-    def check_workers(self, n_workers: int) -> None:
-        """Raise ValueError if so many trials can't run at a time."""
+    def check_workers(self, n_workers: int, asynchronous: bool | None = None) -> None:
+        """Raise ValueError if so many trials can't run at a time.
+
+        Args:
+            n_workers: of the tuner.
+            asynchronous: whether it starts a trial as soon as a worker is free; None leaves what is known.
+        """
 
     def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> FunctionTrial:
         """Start a trial in its folder, or start it once more."""

@@ -79,16 +79,18 @@ class RayBackend(FunctionBackend):
         self.num_cpus, self.num_gpus, self.address = num_cpus, num_gpus, address
         self._shared: _Shared | None = None
         self._n_workers = 0
+        self._asynchronous = False
         connect(address)
 
     def places(self) -> int:
         """How many trials the cluster can run at a time, as it is now."""
         return self._places.now()
 
-    def check_workers(self, n_workers: int) -> None:
+    def check_workers(self, n_workers: int, asynchronous: bool | None = None) -> None:
         connect(self.address)  # a back-end that was loaded is not yet
         self._places.check(n_workers)
         self._n_workers = max(self._n_workers, n_workers)
+        self._asynchronous = self._asynchronous if asynchronous is None else asynchronous
 
     def warm_up(self) -> None:
         """Let as many processes of every node as it has places prepare, and check that they can load the function.
@@ -187,8 +189,8 @@ class RayBackend(FunctionBackend):
         """
         busy = [(trial_id, Status.in_progress) for trial_id in self._with_task()]
         # The places of a lost node count as busy, so that no trial is called running that waits for one. But with
-        # synchronous scheduling the tuner waits until nothing is.
-        lost = max(0, self._n_workers - self.places()) if busy else 0
+        # synchronous scheduling the tuner waits until nothing is busy.
+        lost = max(0, self._n_workers - self.places()) if busy or self._asynchronous else 0
         return busy + [(-1, Status.in_progress)] * lost
 
     def node(self, trial_id: int) -> str | None:

@@ -55,18 +55,19 @@ def connect(address: str | None) -> None:
 
 
 def _init(**options: Any) -> None:
-    ray.init(**options, log_to_driver=False, logging_level="ERROR")
+    try:
+        ray.init(**options, log_to_driver=False, logging_level="ERROR")
+    except Exception:
+        ray.shutdown()  # it may be half done
+        raise
 
 
 def try_again(start: Callable[[], T]) -> T:
     """Start a node, in some attempts: Ray gives up one whose processes are not there within 15 s, which no option
     changes (2.5x, `WaitForPersistedPort`). A busy machine takes longer the first time, when all has to be read."""
     for _ in range(_ATTEMPTS - 1):
-        try:
-            with _loopback():
-                return start()
-        except Exception:
-            ray.shutdown()
+        with contextlib.suppress(Exception), _loopback():
+            return start()
     with _loopback():
         return start()
 
