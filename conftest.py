@@ -18,7 +18,7 @@ IDLE = os.environ.get("IDLE_MACHINE") == "1"
 ORDER = {path.name: position for position, path in enumerate(notebooks())}
 #: Files that run one after the other where two run side by side: what one reads from another, and one Ray at a time.
 TOGETHER = {"scheduler": "chapter", "visualization": "chapter"}
-TOGETHER |= dict.fromkeys(["test_ray_backend", "test_backends", "test_backends_alone", "cluster"], "ray")
+TOGETHER |= dict.fromkeys(["test_ray_backend", "test_backends", "test_backends_alone", "test_trials", "cluster"], "ray")
 FAILED = ROOT / "_build" / "failed"  # executed notebooks of which a cell failed
 
 

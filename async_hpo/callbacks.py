@@ -109,8 +109,11 @@ class SafeResults(StoreResultsCallback):
 
 def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
     part = path.with_name(f".part-{path.name}")
-    frame.to_csv(part, index=False, **options)
-    part.replace(path)
+    try:
+        frame.to_csv(part, index=False, **options)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class TrialGuard(TunerCallback):

@@ -1,11 +1,14 @@
 import os
 import secrets
 
-import pytest
-
 # Nodes that tests start, and the drivers that connect to them, share a token (read when Ray is imported).
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+import pytest
+from helpers import SPACE, two_cpus
+
+import async_hpo
 
 
 @pytest.fixture
@@ -13,3 +16,25 @@ def folder(monkeypatch, tmp_path):
     """Where a test's runs keep their results."""
     monkeypatch.setenv("SYNETUNE_FOLDER", str(tmp_path / "experiments"))
     return tmp_path / "experiments"
+
+
+@pytest.fixture(params=["ForkserverBackend", pytest.param("RayBackend", marks=pytest.mark.cluster)], scope="module")
+def name_of_backend(request):
+    if request.param == "ForkserverBackend":
+        yield request.param
+        return
+    with two_cpus():
+        yield request.param  # the first back-end starts Ray, the others find it
+        import ray  # after the back-end has, which sets options
+
+        ray.shutdown()
+
+
+@pytest.fixture
+def backend_for(name_of_backend, request):
+    def make(objective, space=SPACE, preload=None, share=()):
+        # The test's own module: trials refer to what it defines, and would import it anew.
+        preload = [request.module.__name__] if preload is None else preload
+        return getattr(async_hpo, name_of_backend)(objective, space, preload=preload, share=share)
+
+    return make

@@ -26,7 +26,6 @@ from helpers import (
     results_of,
     run_tuner,
     start_program,
-    two_cpus,
     wait_for,
     wait_for_results,
     wait_until_ended,
@@ -37,30 +36,10 @@ from syne_tune.experiments import load_experiment
 from syne_tune.optimizer.baselines import ASHA, RandomSearch
 from syne_tune.tuner_callback import TunerCallback
 
-import async_hpo
 from async_hpo import FASHION_MNIST, runs
 from async_hpo.backends import forkserver_backend, ray_backend
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
-
-
-@pytest.fixture(params=["ForkserverBackend", pytest.param("RayBackend", marks=pytest.mark.cluster)], scope="module")
-def name_of_backend(request):
-    if request.param == "ForkserverBackend":
-        yield request.param
-        return
-    with two_cpus():
-        yield request.param  # the first back-end starts Ray, the others find it
-        ray_backend.ray.shutdown()
-
-
-@pytest.fixture
-def backend_for(name_of_backend):
-    def make(objective, space=SPACE, preload=(__name__,), share=()):
-        # This module: trials refer to what it defines, and would import it anew.
-        return getattr(async_hpo, name_of_backend)(objective, space, preload=preload, share=share)
-
-    return make
 
 
 def test_a_run_is_whole_and_without_warnings(backend_for, monkeypatch):

@@ -116,6 +116,38 @@ def test_arguments_by_position_only_are_refused():
         check_arguments(objective, {"x": 1})
 
 
+async def coroutine(x):
+    pass
+
+
+def generator(x):
+    yield x
+
+
+async def asynchronous_generator(x):
+    yield x
+
+
+class WithCall:
+    async def __call__(self, x):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        (coroutine, r"coroutine is a coroutine .*asyncio\.run"),
+        (partial(coroutine), "is a coroutine"),
+        (generator, "generator is a generator .*Reporter in place of yield"),
+        (asynchronous_generator, "is an asynchronous generator"),
+        (WithCall(), "is a coroutine"),
+    ],
+)
+def test_what_a_call_does_not_run_is_refused(objective, told):
+    with pytest.raises(ValueError, match=told):
+        check_arguments(objective, {"x": 1})
+
+
 def test_numbers_become_pythons():
     found = [as_python(value) for value in (np.int64(3), np.float32(0.5), np.str_("a"), np.bool_(True), 7, None, "b")]
     assert found == [3, 0.5, "a", True, 7, None, "b"]

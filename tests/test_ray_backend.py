@@ -497,6 +497,50 @@ print(get_authentication_mode() == AuthenticationMode.TOKEN, usage_stats_enabled
     assert (tmp_path / ".ray" / "auth_token").exists()
 
 
+def test_a_back_end_that_was_loaded_is_as_closed_as_a_new_one_and_its_fork_says_why_it_is_none(tmp_path):
+    saved = tmp_path / "saved"
+    saves = SAVES.replace("SAVED", str(saved))
+    loads = LOADS.replace("SAVED", str(saved))
+    environment = os.environ | {"SYNETUNE_FOLDER": str(tmp_path)}
+    for text in (saves, loads):
+        found = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True)
+        assert found.returncode == 0, found.stderr
+    addresses, status, fork = found.stdout.splitlines()[-3:]
+    assert addresses == "['127.0.0.1']" and status == "Completed"
+    assert "is a fork of process" in fork and "'spawn'" in fork
+
+
+SAVES = """
+import dill
+from syne_tune.config_space import uniform
+from async_hpo import RayBackend
+def objective(x):
+    from syne_tune import Reporter
+    Reporter()(epoch=1, error=x)
+backend = RayBackend(objective, {"x": uniform(0, 1)})
+backend.warm_up()
+open("SAVED", "wb").write(dill.dumps(backend))
+"""
+LOADS = """
+import dill, os, psutil, sys
+backend = dill.loads(open("SAVED", "rb").read())
+trial_id = backend.start_trial({"x": 0.5}).trial_id
+while (status := backend.fetch_status_results([trial_id])[0][trial_id][1]) == "InProgress":
+    pass
+processes = psutil.Process().children(recursive=True)
+connections = [one for process in processes for one in process.net_connections("tcp") if one.status == "LISTEN"]
+print(sorted({one.laddr.ip.removeprefix("::ffff:") for one in connections}))
+print(status, flush=True)
+if os.fork() == 0:
+    try:
+        backend.start_trial({"x": 0.5})
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 

@@ -19,9 +19,12 @@ def check_arguments(function: Callable[..., Any], config_space: dict[str, Any]) 
         The function's name, and the names of its arguments.
 
     Raises:
-        ValueError: one lacks what the other has, or an argument cannot be given by name.
+        ValueError: one lacks what the other has, an argument cannot be given by name, or a call would not run.
     """
     name = getattr(function, "__name__", repr(function))
+    for is_kind, kind, mend in _CALLS_THAT_DO_NOT_RUN:
+        if is_kind(function) or is_kind(getattr(type(function), "__call__", None)):
+            raise ValueError(f"{name} is {kind}: a call makes one and runs none of it. {mend}.")
     parameters = inspect.signature(function).parameters.values()
     if nameless := {p.name for p in parameters if p.kind == p.POSITIONAL_ONLY}:
         raise ValueError(f"{name} takes {_listed(nameless)} by position only (before a /), but is called by name.")
@@ -33,6 +36,13 @@ def check_arguments(function: Callable[..., Any], config_space: dict[str, Any]) 
     if not takes_all and (unknown := set(config_space) - named):
         raise ValueError(f"The configuration space has {_listed(unknown)}, which {name} does not take: remove it.")
     return name, named
+
+
+_CALLS_THAT_DO_NOT_RUN = (
+    (inspect.iscoroutinefunction, "a coroutine (async def)", "Write def, and asyncio.run(...) inside it"),
+    (inspect.isgeneratorfunction, "a generator (it has yield)", "Call Syne Tune's Reporter in place of yield"),
+    (inspect.isasyncgenfunction, "an asynchronous generator", "Write def, and call Syne Tune's Reporter"),
+)
 
 
 def _listed(names: set[str]) -> str:

@@ -50,6 +50,8 @@ def connect(address: str | None) -> None:
     except Exception as error:  # Ray raises some that are nothing more
         where = "on this machine" if address is None else f"at {address}"
         hint = "" if address is None else ". Has it the same token, and the same versions of Ray and Python?"
+        if "AF_UNIX path length" in str(error):
+            hint = ". Set TMPDIR to a folder with a shorter path"
         raise ConnectionError(f"No Ray cluster can be used {where}: {error}{hint}") from error
     _connected = os.getpid()
 

@@ -7,11 +7,13 @@ import io
 import logging
 import os
 import resource
+import signal
 import sys
 import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -128,6 +130,7 @@ def _prepare(work: Work, shared: list[Any]) -> None:
         if pair not in _ready:
             worker.take(pair, value)
             _ready.add(pair)
+    worker.draw_own_numbers()
     worker.set_threads(max(1, int(work.num_cpus)))
     worker.check_reports()
 
@@ -136,15 +139,16 @@ _seen: dict[str, int] = {}  # file of a module -> when it was modified
 
 
 def _forget_edited_modules() -> None:
-    """So that they are imported anew."""
+    """So that they are imported anew, and with them all modules of the reader's: any may hold what they defined."""
     now = sources.own_files()
-    edited = {file for file, when in now.items() if _seen.setdefault(file, when) != when}
+    if all(_seen.setdefault(file, when) == when for file, when in now.items()):
+        return
     for name, module in [*sys.modules.items()]:
-        if getattr(module, "__file__", None) in edited:
+        file = str(getattr(module, "__file__", None))
+        if file in now and os.path.dirname(file) != os.path.dirname(__file__):
             del sys.modules[name]
-            _ready.discard(name)
-    for file in edited:
-        del _seen[file]
+    _seen.clear()
+    _ready.clear()
     importlib.invalidate_caches()
 
 
@@ -158,30 +162,81 @@ def _set_allocator() -> None:
 
 @contextlib.contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Undo what a trial has done to its process: the folder, the environment, log handlers, limits of resources."""
-    folder, environment = os.open(".", os.O_RDONLY), dict(os.environ)
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]
-    handlers = {logger: (logger.handlers[:], logger.level, logger.propagate) for logger in loggers}
-    limits = {kind: resource.getrlimit(kind) for kind in _LIMITS}
-    try:
+    """Undo what a trial has done to its process. What it did to the memory of modules stays."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        for undo in (_restore_folder, _restore_environment, _restore_python, _restore_system, _restore_logging):
+            stack.callback(undo())
         yield
-    finally:
+
+
+def _restore_folder() -> Callable[[], None]:
+    folder = os.open(".", os.O_RDONLY)
+
+    def undo() -> None:
         os.fchdir(folder)
         os.close(folder)
+
+    return undo
+
+
+def _restore_environment() -> Callable[[], None]:
+    environment = dict(os.environ)
+
+    def undo() -> None:
         os.environ.clear()
         os.environ.update(environment)
-        for name in logging.root.manager.loggerDict:
-            loggers.append(logging.getLogger(name))
-        for logger in loggers:
-            logger.handlers[:], level, propagate = handlers.get(logger, ([], logging.NOTSET, True))
-            logger.setLevel(level)
-            logger.propagate = propagate
+
+    return undo
+
+
+def _restore_python() -> Callable[[], None]:
+    values = {name: getattr(sys, name) for name in ("stdin", "excepthook", "displayhook", "path", "argv")}
+    paths, arguments, depth = sys.path[:], sys.argv[:], sys.getrecursionlimit()
+
+    def undo() -> None:
+        for name, value in values.items():
+            setattr(sys, name, value)
+        sys.path[:], sys.argv[:] = paths, arguments
+        sys.setrecursionlimit(depth)
+
+    return undo
+
+
+def _restore_system() -> Callable[[], None]:
+    os.umask(umask := os.umask(0o077))
+    limits = {kind: resource.getrlimit(kind) for kind in _LIMITS}
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def undo() -> None:
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:  # None: not from Python
+                signal.signal(number, handler)
         for kind, limit in limits.items():
             with contextlib.suppress(ValueError, OSError):  # what was lowered for good stays
                 resource.setrlimit(kind, limit)
+        os.umask(umask)
+
+    return undo
 
 
-_LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU, resource.RLIMIT_DATA)
+_LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+
+
+def _restore_logging() -> Callable[[], None]:
+    def known() -> list[logging.Logger]:
+        return [logging.getLogger(), *(logging.getLogger(name) for name in [*logging.root.manager.loggerDict])]
+
+    before = {logger: (logger.handlers[:], logger.level, logger.propagate) for logger in known()}
+
+    def undo() -> None:
+        for logger in known():
+            logger.handlers[:], level, logger.propagate = before.get(logger, ([], logging.NOTSET, True))
+            logger.setLevel(level)
+
+    return undo
 
 
 @contextlib.contextmanager

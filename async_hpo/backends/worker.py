@@ -85,7 +85,7 @@ def check_reports() -> None:
 def _plain(name: str, value: Any) -> Any:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
-    if isinstance(value, (str, bool, float, list, tuple, dict, type(None))):
+    if isinstance(value, (str, bool, float, list, tuple, dict)):
         return value
     if not isinstance(value, int):
         raise TypeError(
