@@ -141,6 +141,7 @@ class WithCall:
         (generator, "generator is a generator .*Reporter in place of yield"),
         (asynchronous_generator, "is an asynchronous generator"),
         (WithCall(), "is a coroutine"),
+        ("train", "is a function, not 'train'"),
     ],
 )
 def test_what_a_call_does_not_run_is_refused(objective, told):

@@ -22,8 +22,10 @@ def check_arguments(function: Callable[..., Any], config_space: dict[str, Any]) 
         ValueError: one lacks what the other has, an argument cannot be given by name, or a call would not run.
     """
     name = getattr(function, "__name__", repr(function))
+    if not callable(function):
+        raise ValueError(f"The objective is a function, not {name}.")
     for is_kind, kind, mend in _CALLS_THAT_DO_NOT_RUN:
-        if is_kind(function) or is_kind(getattr(type(function), "__call__", None)):
+        if is_kind(function) or is_kind(type(function).__call__):
             raise ValueError(f"{name} is {kind}: a call makes one and runs none of it. {mend}.")
     parameters = inspect.signature(function).parameters.values()
     if nameless := {p.name for p in parameters if p.kind == p.POSITIONAL_ONLY}:
