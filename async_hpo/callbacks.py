@@ -91,7 +91,8 @@ class SafeResults(StoreResultsCallback):
         for trial_id, trial in self.trials.items():
             if trial["status"] == Status.in_progress:
                 self._end(trial_id, Status.stopped)
-        self.store_results()
+        if self._dirty:  # the guard may have asked for it before the tuner does
+            self.store_results()
 
     def store_results(self) -> None:
         if self.csv_file is None:  # the run ended before it began

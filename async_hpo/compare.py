@@ -70,6 +70,26 @@ def speed_up(seconds: pd.DataFrame, n_resamples: int = 1000) -> pd.DataFrame:
     return pd.DataFrame(table | {"worker-seconds": means * workers}).rename_axis("workers")
 
 
+def ratio_of_means(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """How many times as large as the mean of `b` the mean of `a` is, with a bootstrap interval (SciPy's, percentiles).
+
+    Args:
+        a, b: a measurement each, independent of one another; two or more for an interval.
+        level: of the interval.
+
+    Returns:
+        The ratio, and the interval's ends (NaN where one side has a single measurement).
+    """
+
+    def ratio(a, b, axis=-1):
+        return np.mean(a, axis=axis) / np.mean(b, axis=axis)
+
+    found = float(ratio(a, b))
+    if min(len(a), len(b)) < 2:
+        return found, math.nan, math.nan
+    return found, *_interval((a, b), ratio, level, vectorized=True)
+
+
 def probability_lower(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """How probable it is that a number like those of `a` is lower than one like those of `b`, and how sure that is.
 
@@ -82,13 +102,25 @@ def probability_lower(a: Sequence[float], b: Sequence[float], level: float = 0.9
     Returns:
         The share, and the interval's ends.
     """
-    from scipy.stats import bootstrap
 
     def share(a, b):
         a, b = np.asarray(a)[:, None], np.asarray(b)[None, :]
         return float((a < b).mean() + (a == b).mean() / 2)
 
+    return share(a, b), *_interval((a, b), share, level, vectorized=False)
+
+
+def _interval(samples, statistic, level: float, vectorized: bool) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
     found = bootstrap(
-        (a, b), share, vectorized=False, method="percentile", confidence_level=level, n_resamples=2000, rng=0
+        samples,
+        statistic,
+        vectorized=vectorized,
+        method="percentile",
+        confidence_level=level,
+        n_resamples=2000,
+        rng=0,
     )
-    return share(a, b), *(float(end) for end in found.confidence_interval)
+    low, high = found.confidence_interval
+    return float(low), float(high)

@@ -58,10 +58,13 @@ def learning_curve(reports: pd.DataFrame, metric: str = "validation_error") -> F
 
 
 def learning_curves(run: "Run") -> Figure:
-    """All trials: their metric over wall-clock time, one colour a trial, its number at the last report."""
+    """All trials: their metric over wall-clock time, one colour a trial, its number at the last report. Dotted, from a
+    trial's order to its first report: it is in progress, and nothing is known yet."""
     figure, ax = plt.subplots()
+    starts = run.trials.set_index("trial_id").start
     for trial_id, reports in run.reports.groupby("trial_id"):
-        color = trial_color(trial_id)
+        color, first = trial_color(trial_id), reports.iloc[0]
+        ax.plot([starts[trial_id], first.time], [first[run.metric]] * 2, linestyle=":", color=color)
         ax.plot(reports.time, reports[run.metric], marker=".", color=color)
         last = reports.iloc[-1]
         ax.annotate(
@@ -158,13 +161,9 @@ def incumbent(run: "Run") -> Figure:
     """The best metric so far over wall-clock time, as steps; points where it improved."""
     figure, ax = plt.subplots()
     best = run.incumbent()
-    ax.step(
-        [*best.time, run.wallclock_time],
-        [*best[run.metric], *best[run.metric].tail(1), *[None] * best.empty],
-        where="post",
-        color=INK,
-    )
-    improved = best[best[run.metric].diff().fillna(-1) != 0]
+    improved = best[best[run.metric].diff() != 0]  # the first one has no difference, which is not 0
+    until_the_end = pd.concat([best, best.tail(1).assign(time=run.wallclock_time)])
+    ax.step(until_the_end.time, until_the_end[run.metric], where="post", color=INK)
     ax.plot(improved.time, improved[run.metric], "o", color=INK)
     ax.set(xlabel="wall-clock time [s]", ylabel=f"best {_label(run.metric)}", xlim=(0, run.wallclock_time), ylim=(0, 1))
     return figure
@@ -243,23 +242,22 @@ def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
     return figure
 
 
-def trajectories(named: dict[str, pd.DataFrame], target: float) -> Figure:
-    """Incumbent trajectories over a log axis of wall-clock time: medians as steps, quartiles as bands around them.
-
-    The error's axis ends at twice the target: the first reports say little, and stand far above.
-
-    Args:
-        named: number of workers -> columns `time`, `low`, `median`, `high` (see `compare.bands`).
-        target: an error, drawn as a dashed line.
-    """
+def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figure:
+    """Incumbent trajectories over a log axis of the workers' time taken together: medians as steps, quartiles as bands.
+    Where workers share the work perfectly, all lie on one another. `named`: number of workers -> `compare.bands`, whose
+    `time` is workers x seconds. `targets`: label -> an error, a dashed line; the axis ends above the largest."""
     figure, ax = plt.subplots()
     for number, (name, band) in enumerate(named.items()):
         color = plt.colormaps["viridis"](0.9 * number / max(1, len(named) - 1))  # their order shows
         _band(ax, band, name, color, drawstyle="steps-post")
-    ax.axhline(target, color="black", linestyle="--", linewidth=1)
+    for name, error in targets.items():
+        ax.axhline(error, color="black", linestyle="--", linewidth=1)
+        ax.annotate(
+            name, (1, error), (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right"
+        )
     ax.set_xscale("log")
-    lowest = min(band.low.min() for band in named.values())
-    ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(lowest - 0.1 * target, 2 * target))
+    lowest, highest = min(band.low.min() for band in named.values()), max(targets.values())
+    ax.set(xlabel="workers x wall-clock time [s]", ylabel="best validation error", ylim=(0.9 * lowest, 1.5 * highest))
     ax.legend(title="workers", ncols=2)
     return figure
 
@@ -271,37 +269,42 @@ def _band(ax, band: pd.DataFrame, label: str, color, drawstyle: str = "default",
     ax.fill_between(band.time, band.low, band.high, step=step, color=color, alpha=0.15, linewidth=0)
 
 
-def speed_up(named: dict[str, pd.DataFrame]) -> Figure:
-    """Time to the target against the number of workers, on log axes, with the ideal line. `named`: line -> the columns
-    `seconds`, `speed-up`, and `low` and `high` of its interval; the index is the number of workers (`speed_up`).
-    """
+def speed_up(named: dict[str, pd.DataFrame], points: pd.DataFrame | None = None) -> Figure:
+    """Speed-up against the number of workers (the index), on log axes, with the ideal line. `named`: line -> columns
+    `speed-up`, `low` and `high` (see `compare.speed_up`); `points`: the same columns, of measured values."""
     figure, ax = plt.subplots()
     for number, (name, table) in enumerate(named.items()):
-        one = table.seconds.iloc[0]
-        color, style = trial_color(number), ["o-", "s--"][number % 2]
-        ax.plot(table.index, table.seconds, style, markersize=4, color=color, label=name)
-        ax.fill_between(table.index, one / table.high, one / table.low, color=color, alpha=0.2, linewidth=0)
-        if number == 0:
-            ax.plot(table.index, one / table.index, color="black", linestyle=":", label="ideal")
+        color, style = trial_color(number), LINES[number % len(LINES)]
+        ax.plot(table.index, table["speed-up"], style, marker="o", markersize=4, color=color, label=name)
+        ax.fill_between(table.index, table.low, table.high, color=color, alpha=0.2, linewidth=0)
+    ax.plot(table.index, table.index, color="black", linestyle=":", label="ideal")
+    _draw_measured(ax, points)
     _log_axis_of_workers(ax, table.index)
-    ax.set_yscale("log")
-    ax.set_ylabel("time to the target [s]")
+    ax.set_yscale("log", base=2)
+    ax.set(ylabel="speed-up", yticks=table.index, yticklabels=table.index)
     ax.legend()
     return figure
 
 
-def slowed_by_waiting(ratios: pd.DataFrame, points: pd.Series | None = None) -> Figure:
+def _draw_measured(ax, points: pd.DataFrame | None) -> None:
+    """`points`: a value in the first column, and `low` and `high`."""
+    if points is not None:
+        values = points.iloc[:, 0]
+        errors = [values - points.low, points.high - values]
+        ax.errorbar(points.index, values, errors, fmt="D", color="black", capsize=3, label="measured")
+
+
+def slowed_by_waiting(ratios: pd.DataFrame, points: pd.DataFrame | None = None) -> Figure:
     """How many times faster workers are that don't wait, against the number of workers (the index). `ratios` has a line
-    a column; columns named `<line> low` and `<line> high` are a band around it. `points` are measured values."""
+    a column; columns named `<line> low` and `<line> high` are a band around it. `points`: see `speed_up`."""
     figure, ax = plt.subplots()
     lines = [name for name in ratios if not name.endswith((" low", " high"))]
     for number, name in enumerate(lines):
-        color, style = trial_color(number), ("-", "--", "-.", ":")[number % 4]
+        color, style = trial_color(number), LINES[number % len(LINES)]
         ax.plot(ratios.index, ratios[name], style, marker="o", markersize=4, color=color, label=name)
         if f"{name} low" in ratios:
             ax.fill_between(ratios.index, ratios[f"{name} low"], ratios[f"{name} high"], color=color, alpha=0.2)
-    if points is not None:
-        ax.plot(points.index, points, "D", color="black", label="measured")
+    _draw_measured(ax, points)
     _log_axis_of_workers(ax, ratios.index)
     ax.set_ylabel("times faster without waiting")
     ax.legend()
@@ -309,11 +312,8 @@ def slowed_by_waiting(ratios: pd.DataFrame, points: pd.Series | None = None) -> 
 
 
 def schedules(plans: dict[str, pd.DataFrame]) -> Figure:
-    """Plans of the same trials, one above the other, on one time axis: idle time hatched.
-
-    Args:
-        plans: title -> a plan as of `schedule.schedule`; `trial` chooses a bar's colour.
-    """
+    """Plans of the same trials, one above the other, on one time axis: idle time hatched. `plans`: title -> a plan of
+    `schedule.schedule`; `trial` chooses a bar's colour."""
     n_workers = {title: plan.worker.max() + 1 for title, plan in plans.items()}
     figure, axes = _stacked(n_workers, max(plan.end.max() for plan in plans.values()) * 1.02, 1.5, 0.36, 0.8)
     for title, plan in plans.items():

@@ -82,6 +82,14 @@ class Run:
         """Seconds from a trial's end to the next start on the same worker; the index is the later trial's."""
         return (self.trials.start - self.trials.groupby("worker").end.shift()).dropna()
 
+    def seconds_of_first(self, n_trials: int) -> float:
+        """Seconds from the run's start until its first `n_trials` trials had all ended: the same work in every run
+        that tries the same configurations in the same order."""
+        first = self.trials[self.trials.trial_id < n_trials]
+        if set(first.trial_id) != set(range(n_trials)):
+            raise ValueError(f"{self.name} has {len(self.trials)} trials, not all of the first {n_trials}")
+        return float(first.end.max())
+
     def incumbent(self) -> pd.DataFrame:
         """The incumbent trajectory: `time` and the best metric so far (NaN is never the incumbent)."""
         metric = self.reports[self.metric]
@@ -98,10 +106,10 @@ def find_run(name: str) -> Run:
         FileNotFoundError: there is neither.
     """
     for root in (paths.experiments(), paths.RECORDINGS):
-        if found := sorted(folders(name, root)):
+        if newest := max(folders(name, root), default=None):
             if root == paths.RECORDINGS:
                 print(f"No run {name} of your own yet: this is the book's recording.")
-            return read_run(found[-1][1])
+            return read_run(newest[1])
     raise FileNotFoundError(f"No run {name} in {paths.experiments()} or {paths.RECORDINGS}: run its notebook first.")
 
 

@@ -8,6 +8,7 @@ from typing import Any, TextIO, cast
 import pandas as pd
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.backend.trial_backend import TrialBackend
+from syne_tune.backend.trial_status import Status
 from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.report import retrieve
 from syne_tune.tuner_callback import TunerCallback
@@ -53,7 +54,7 @@ def search(
     Args:
         name: of the run: its folder is called `<name>-<date>`.
         seconds: the budget, wall-clock, from when the workers are warm; None for none.
-        n_trials: end earlier, when so many trials have finished.
+        n_trials: end earlier, when the first so many trials have ended.
         callbacks: beside the book's.
         options: further ones of the tuner; an own `stop_criterion` takes the place of `seconds` and `n_trials`.
 
@@ -79,14 +80,22 @@ def search(
 
 
 class Budget:
-    """Ends a run after so many seconds, or when so many trials have finished (Syne Tune's criterion wants one more)."""
+    """Ends a run after so many seconds, or when the first so many of its trials have ended.
+
+    Syne Tune's criterion counts which trials ever finish first: on several workers, other ones in each run.
+    """
 
     def __init__(self, seconds: float | None = None, n_trials: int | None = None):
         self.seconds = StoppingCriterion(max_wallclock_time=seconds)
         self.n_trials = n_trials
 
     def __call__(self, status: TuningStatus) -> bool:
-        return self.seconds(status) or (self.n_trials is not None and status.num_trials_finished >= self.n_trials)
+        return self.seconds(status) or (self.n_trials is not None and self._have_ended(status, self.n_trials))
+
+    @staticmethod
+    def _have_ended(status: TuningStatus, n_trials: int) -> bool:
+        seen = status.last_trial_status_seen
+        return all(seen.get(trial_id, Status.in_progress) != Status.in_progress for trial_id in range(n_trials))
 
 
 class _Reports:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,6 +78,21 @@ def durations(table: pd.DataFrame) -> pd.Series:
 def draw(table: pd.DataFrame, n_trials: int, seed: int) -> np.ndarray:
     """Numbers of `n_trials` recorded trials, drawn at random with replacement: random search over what was recorded."""
     return np.random.default_rng(seed).choice(table.trial.unique(), n_trials)
+
+
+def configurations(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The configuration of each recorded trial, in the table's order: a scheduler's `points_to_evaluate`."""
+    rows = table.groupby("trial").first().filter(regex="^config_").astype(object)
+    return rows.rename(columns=lambda name: name.removeprefix("config_")).to_dict("records")
+
+
+def resample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """A table that might have been recorded in its place: as many trials, drawn from it at random with replacement."""
+    drawn = draw(table, table.trial.nunique(), seed)
+    by_trial = table.set_index("trial")
+    return pd.concat(
+        [by_trial.loc[trial].assign(trial=number) for number, trial in enumerate(drawn)], ignore_index=True
+    )
 
 
 def incumbent(table: pd.DataFrame, trials: Iterable[int], plan: pd.DataFrame) -> pd.DataFrame:

@@ -48,3 +48,10 @@ def test_probability_with_its_interval():
     assert low < p < high and low < 0.760 < high  # the normal distribution's: Phi(1 / sqrt(2))
     same = [compare.probability_lower(rng.normal(size=30), rng.normal(size=30)) for _ in range(40)]
     assert sum(low <= 0.5 <= high for _, low, high in same) >= 32
+
+
+def test_ratio_of_means_with_its_interval():
+    ratio, low, high = compare.ratio_of_means([2.0, 2.2, 1.8, 2.0], [1.0, 1.1, 0.9, 1.0])
+    assert ratio == pytest.approx(2) and 1.8 < low < 2 < high < 2.2
+    ratio, *ends = compare.ratio_of_means([3.0], [1.5])
+    assert ratio == 2 and all(math.isnan(end) for end in ends), "a single measurement has no interval"

@@ -260,9 +260,13 @@ def test_learning_curve():
 
 def test_learning_curves():
     (ax,) = plots.learning_curves(run_of()).axes
-    assert points(ax.lines[0]) == [(20, 0.8), (40, 0.5)] and points(ax.lines[1]) == [(30, 0.9), (90, 0.4)]
+    before, curves = ax.lines[::2], ax.lines[1::2]
+    assert points(curves[0]) == [(20, 0.8), (40, 0.5)] and points(curves[1]) == [(30, 0.9), (90, 0.4)]
+    starts = TRIALS.set_index("trial_id").start
+    assert points(before[0]) == [(starts[0], 0.8), (20, 0.8)] and points(before[1]) == [(starts[1], 0.9), (30, 0.9)]
+    assert all(line.get_linestyle() == ":" for line in before)
     assert {text.get_text(): text.xy for text in ax.texts if text.get_text() != "3"} == {"0": (40, 0.5), "1": (90, 0.4)}
-    for trial_id, line, text in zip((0, 1, 3), ax.lines, ax.texts, strict=True):
+    for trial_id, line, text in zip((0, 1, 3), curves, ax.texts, strict=True):
         assert same_color(line.get_color(), plots.trial_color(trial_id))
         assert same_color(text.get_color(), plots.trial_color(trial_id))
     assert ax.get_xlim() == pytest.approx((0, 103))
@@ -286,14 +290,16 @@ BAND = pd.DataFrame(
 )
 
 
-def test_trajectories():
+def test_collapsed():
     later = BAND.assign(time=BAND.time * 2, low=BAND.low + 0.1)
-    (ax,) = plots.trajectories({"1": BAND, "4": later}, target=0.3).axes
-    one, four, target = ax.lines
+    (ax,) = plots.collapsed({"1": BAND, "4": later}, {"half": 0.3, "best": 0.25}).axes
+    one, four, *targets = ax.lines
     assert points(one) == [(1, 0.6), (10, 0.4), (100, 0.25)] and points(four)[0] == (2, 0.6)
     assert {line.get_drawstyle() for line in (one, four)} == {"steps-post"}
-    assert dashed(ax) == [target] and set(target.get_ydata()) == {0.3}
-    assert ax.get_xscale() == "log" and ax.get_ylim() == pytest.approx((0.2 - 0.03, 0.6))
+    assert dashed(ax) == targets and [set(line.get_ydata()) for line in targets] == [{0.3}, {0.25}]
+    assert [(text.get_text(), text.xy[1]) for text in ax.texts] == [("half", 0.3), ("best", 0.25)]
+    assert ax.get_xscale() == "log" and ax.get_ylim() == pytest.approx((0.18, 0.45))
+    assert ax.get_xlabel() == "workers x wall-clock time [s]"
     assert labels(ax.get_legend()) == ["1", "4"] and ax.get_legend().get_title().get_text() == "workers"
     assert not same_color(one.get_color(), four.get_color())
     assert {0.2, 0.3} <= set(band_at(ax.collections[0], 100)) and same_color(
@@ -321,18 +327,25 @@ def test_methods_that_never_improve_still_have_a_height():
 
 
 def test_speed_up():
-    table = pd.DataFrame(
-        {"seconds": [80.0, 50.0, 20.0], "speed-up": [1, 1.6, 4], "low": [1, 1.25, 3.2], "high": [1, 2, 5]},
-        index=[1, 2, 4],
-    )
-    (ax,) = plots.speed_up({"replayed": table, "other": table.assign(seconds=table.seconds * 2)}).axes
-    replayed, ideal, other = ax.lines
-    assert points(replayed) == [(1, 80), (2, 50), (4, 20)] and points(other) == [(1, 160), (2, 100), (4, 40)]
-    assert points(ideal) == [(1, 80), (2, 40), (4, 20)] and ideal.get_linestyle() == ":"
-    assert labels(ax.get_legend()) == ["replayed", "ideal", "other"]
-    assert band_at(ax.collections[0], 4) == [16, 25] and band_at(ax.collections[1], 2) == [80, 128]
+    table = pd.DataFrame({"speed-up": [1, 1.6, 4], "low": [1, 1.25, 3.2], "high": [1, 2, 5]}, index=[1, 2, 4])
+    measured = pd.DataFrame({"speed-up": [1.9], "low": [1.8], "high": [1.95]}, index=[2])
+    (ax,) = plots.speed_up({"easy": table, "hard": table * 2}, measured).axes
+    easy, hard, ideal, point = ax.lines[:4]
+    assert points(easy) == [(1, 1), (2, 1.6), (4, 4)] and points(hard) == [(1, 2), (2, 3.2), (4, 8)]
+    assert points(ideal) == [(1, 1), (2, 2), (4, 4)] and ideal.get_linestyle() == ":"
+    assert points(point) == [(2, 1.9)] and dashed(ax) == [hard]
+    assert labels(ax.get_legend()) == ["easy", "hard", "ideal", "measured"]
+    assert band_at(ax.collections[0], 4) == [3.2, 5] and band_at(ax.collections[1], 2) == [2.5, 4]
+    assert_error_bar(ax, 2, 1.8, 1.95)
     assert_log_axis_of(ax, [1, 2, 4])
-    assert ax.get_yscale() == "log"
+    assert ax.get_yscale() == "log" and ax.get_ylabel() == "speed-up"
+    assert len(plots.speed_up({"easy": table}).axes[0].lines) == 2, "measured values are optional"
+
+
+def assert_error_bar(ax, x, low, high):
+    (bar,) = ax.containers[0].lines[2]
+    ((x0, y0), (x1, y1)) = bar.get_segments()[0]
+    assert (x0, x1) == (x, x) and (y0, y1) == pytest.approx((low, high))
 
 
 def assert_log_axis_of(ax, workers):
@@ -344,12 +357,14 @@ def assert_log_axis_of(ax, workers):
 def test_slowed_by_waiting():
     ratios = pd.DataFrame({"cnn": [1.0, 1.3], "cnn low": [1.0, 1.2], "cnn high": [1.0, 1.5], "lenet": [1.0, 1.1]})
     ratios.index = [1, 2]
-    (ax,) = plots.slowed_by_waiting(ratios, pd.Series([1.25], index=[2])).axes
-    cnn, lenet, measured = ax.lines
+    measured_at_2 = pd.DataFrame({"measured": [1.25], "low": [1.2], "high": [1.35]}, index=[2])
+    (ax,) = plots.slowed_by_waiting(ratios, measured_at_2).axes
+    cnn, lenet, measured = ax.lines[:3]
     assert points(cnn) == [(1, 1), (2, 1.3)] and points(lenet) == [(1, 1), (2, 1.1)] and points(measured) == [(2, 1.25)]
     assert measured.get_marker() == "D" and measured.get_linestyle() == "None" and dashed(ax) == [lenet]
     assert labels(ax.get_legend()) == ["cnn", "lenet", "measured"]
-    (band,) = ax.collections
+    assert_error_bar(ax, 2, 1.2, 1.35)
+    band = ax.collections[0]
     assert band_at(band, 2) == [1.2, 1.5] and same_color(band.get_facecolor()[0], cnn.get_color())
     assert_log_axis_of(ax, [1, 2])
     assert len(plots.slowed_by_waiting(ratios).axes[0].lines) == 2, "measured values are optional"

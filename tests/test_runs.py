@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from helpers import assert_interrupted, kernel, wait_for
+from helpers import LONG, assert_interrupted, kernel, wait_for
 from syne_tune import Tuner
 from syne_tune.backend import PythonBackend
 from syne_tune.backend.trial_backend import TrialBackend
@@ -773,6 +773,9 @@ def test_shares_of_a_run_made_by_hand(folder):
     assert run.shares().to_dict() == pytest.approx({"useful": 70 / 300, "start-up": 35 / 300, "idle": 195 / 300})
     assert run.incumbent().error.tolist() == [0.5, 0.4, 0.4]
     assert run.gaps().tolist() == [15]
+    assert [run.seconds_of_first(n) for n in (1, 2, 3)] == [40, 40, 100]
+    with pytest.raises(ValueError, match="not all of the first 4"):
+        run.seconds_of_first(4)
 
 
 def test_a_run_that_mostly_starts_up(folder):
@@ -973,6 +976,18 @@ def test_a_claim_about_speed_is_checked_only_on_an_idle_machine_and_named_elsewh
 
 
 # --- one trial here --------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_ends_when_the_first_trials_have_ended():
+    status = TuningStatus(metric_names=["error"])
+    budget = search.Budget(n_trials=2)
+    assert not budget(status)
+    for trial_id, seen in ((1, "Completed"), (2, "Failed"), (0, "InProgress")):
+        status.last_trial_status_seen[trial_id] = seen
+        assert not budget(status), "other trials than the first two"
+    status.last_trial_status_seen[0] = "Stopped"
+    assert budget(status)
+    assert not search.Budget(seconds=LONG)(status) and search.Budget(seconds=0)(status)
 
 
 def test_run_here_collects_reports_and_passes_on_the_rest(capsys):

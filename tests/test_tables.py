@@ -72,3 +72,22 @@ def test_the_recorded_tables_are_whole(path):
 def test_the_stragglers_table_has_stragglers():
     times = tables.durations(tables.read_table("cnn"))
     assert times.mean() <= 60 and expected_maximum(times, 2) / times.mean() >= 1.25
+
+
+def test_configurations_are_those_of_the_trials_in_order():
+    table = tables.read_table("cnn")
+    found = tables.configurations(table)
+    assert len(found) == 64 and set(found[0]) == {"learning_rate", "num_filters", "num_layers"}
+    last = table[table.trial == 63].iloc[0]
+    assert found[63] == {name: last[f"config_{name}"] for name in found[63]}
+    assert isinstance(found[0]["num_filters"], int)
+
+
+def test_a_resampled_table_has_as_many_trials_each_whole():
+    table = tables.read_table("cnn")
+    one, again, other = (tables.resample(table, seed) for seed in (1, 1, 2))
+    assert one.equals(again) and not one.equals(other)
+    assert list(one.trial.unique()) == [*range(64)] and (one.trial.value_counts() == 3).all()
+    known = set(tables.durations(table).round(6))
+    drawn = tables.durations(one).round(6)
+    assert set(drawn) < known and drawn.nunique() < 60, "some are there twice, some not at all"

@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,16 +120,14 @@ class Log:
         self._reports = Reports()
 
     def new_reports(self) -> list[dict[str, Any]]:
-        """Those that were written since the last call."""
+        """Those that were written since the last call: what comes while it reads, the next call returns."""
         if self._file is None:
             self._file = io.FileIO(self._path)
             self._file.seek(self._position)
-        found = []
-        while content := self._file.read(_AT_ONCE):
+        found, end = [], os.fstat(self._file.fileno()).st_size
+        while content := self._file.read(max(0, min(_AT_ONCE, end - self._position))):
             self._position += len(content)
             found += self._reports.feed(content)
-            if len(content) < _AT_ONCE:
-                break
         return found
 
     def close(self) -> None:
