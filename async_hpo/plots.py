@@ -18,13 +18,13 @@ WIDTH = 6.4  # inches: text keeps 8 px or more where a phone shrinks the figure 
 IDLE: dict[str, Any] = {"facecolor": "#e8e8e8", "edgecolor": "#9a9a9a", "hatch": "////", "linewidth": 0.0}
 FAILED: dict[str, Any] = {"hatch": "xxx", "edgecolor": "white"}
 INK = "#1f4e79"
+WAITING = "#c2410c"
 LINES = ("-", "--", ":", "-.")  # methods differ in more than colour
 STYLE = Path(__file__).with_name("style.mplstyle")
 
 
 def use_style() -> None:
-    """Set fonts and colours for every figure of the book, and SVG as the notebooks' format. White ground: it is legible
-    on light and dark pages alike."""
+    """Set fonts and colours for every figure of the book, and SVG as the notebooks' format."""
     set_matplotlib_formats("svg")
     plt.style.use(STYLE)
 
@@ -86,12 +86,8 @@ def gantts(named: dict[str, "Run"]) -> Figure:
     figure, axes = _stacked(n_workers, until, 0.9 + 0.3 * (len(named) - 1), 0.5, 0.6)
     for title, run in named.items():
         _draw_run(axes[title], run)
-    keys = [
-        Patch(color=INK, label="training"),
-        Patch(color=INK, alpha=0.35, label="start-up"),
-        Patch(**IDLE, label="idle"),
-    ]
-    figure.legend(handles=keys, loc="outside upper center", ncols=3)
+    keys = [Patch(color=INK, label="training"), Patch(color=INK, alpha=0.35, label="start-up")]
+    figure.legend(handles=[*keys, Patch(**IDLE, label="idle")], loc="outside upper center", ncols=3)
     return figure
 
 
@@ -312,15 +308,21 @@ def slowed_by_waiting(ratios: pd.DataFrame, points: pd.DataFrame | None = None) 
 
 
 def schedules(plans: dict[str, pd.DataFrame]) -> Figure:
-    """Plans of the same trials, one above the other, on one time axis: idle time hatched. `plans`: title -> a plan of
-    `schedule.schedule`; `trial` chooses a bar's colour."""
+    """Plans of the same trials, one above the other, on one time axis; waiting in its own colour. `plans`: title -> a
+    plan of `schedule.schedule`; the longest wait of each is labelled where there is room."""
     n_workers = {title: plan.worker.max() + 1 for title, plan in plans.items()}
-    figure, axes = _stacked(n_workers, max(plan.end.max() for plan in plans.values()) * 1.02, 1.5, 0.36, 0.8)
+    until = max(plan.end.max() for plan in plans.values())
+    figure, axes = _stacked(n_workers, until, 0.9, 0.3, 0.9)
     for title, plan in plans.items():
-        axes[title].barh(range(n_workers[title]), plan.end.max(), height=0.84, **IDLE)
+        ax = axes[title]
+        ax.barh(range(n_workers[title]), plan.end.max(), height=0.84, color=WAITING)
         for row in plan.itertuples():
-            _bar(axes[title], row.worker, row.start, row.end, 0.84, color=trial_color(row.trial), edgecolor="white")
-    figure.legend(handles=[Patch(**IDLE, label="idle")], loc="outside lower right")
+            _bar(ax, row.worker, row.start, row.end, 0.84, color=INK, edgecolor="white")
+        waits = plan.groupby("worker").start.shift(-1) - plan.end
+        if waits.max() > 0.04 * until:
+            before = plan.loc[waits.idxmax()]
+            at = (before.end + waits.max() / 2, before.worker)
+            ax.text(*at, "waits", ha="center", va="center", color="white", fontweight="bold", fontsize=9)
     return figure
 
 
@@ -329,12 +331,8 @@ def _label(metric: str) -> str:
 
 
 def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame]] | None = None) -> Figure:
-    """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps.
-
-    Args:
-        bands: a method's name -> columns `time` (seconds), `low`, `median`, `high`, as of `compare.bands`.
-        real: a method's name (of those in `bands`) -> its runs' incumbents: columns `time`, `validation_error`.
-    """
+    """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps. `bands`:
+    method -> `compare.bands`; `real`: method -> its runs' incumbents, with columns `time` and `validation_error`."""
     figure, ax = plt.subplots()
     for number, (name, band) in enumerate(bands.items()):
         color = trial_color(number)

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from async_hpo import plots
 from async_hpo.runs import Run
 from async_hpo.schedule import schedule
-from tools import execute
+from tools import opening
 
 NAN = float("nan")
 
@@ -158,41 +158,29 @@ def test_nodes_leave_out_a_trial_that_never_said_where_it_ran():
 
 def test_schedules():
     durations = [3.0, 4.0, 5.0, 2.0, 8.0, 1.0]
-    numbers = [4, 7, 1, 0, 3, 9]
     plans = {"one": schedule(durations, 1), "three": schedule(durations, 3, synchronous=True)}
-    plans = {title: plan.assign(trial=numbers) for title, plan in plans.items()}
     figure = plots.schedules(plans)
     for ax, (title, plan), workers in zip(figure.axes, plans.items(), (1, 3), strict=True):
         assert ax.get_title(loc="left") == title
-        assert bars_where(ax, hatched) == [(0, worker, plan.end.max()) for worker in range(workers)]
-        for trial in plan.itertuples():
-            assert bars_where(ax, solid_in(trial.trial)) == [(trial.start, trial.worker, trial.end - trial.start)]
-        assert ax.get_xlim() == pytest.approx((0, 23 * 1.02))
+        waiting = bars_where(ax, lambda bar: same_color(bar.get_facecolor(), plots.WAITING))
+        assert waiting == [(0, worker, plan.end.max()) for worker in range(workers)]
+        trials = bars_where(ax, lambda bar: same_color(bar.get_facecolor(), plots.INK))
+        assert trials == [(trial.start, trial.worker, trial.end - trial.start) for trial in plan.itertuples()]
+        assert ax.get_xlim() == pytest.approx((0, 23))
+    one, three = figure.axes
+    (label,) = three.texts
+    assert not one.texts and label.get_text() == "waits" and label.get_position() == (4, 0), "from 3 s to 5 s"
+    assert contrast_with_white(to_rgb(plots.WAITING)) > 4.5
 
 
-def test_the_opening_figure_is_the_same_file_again_and_says_whose_it_is(tmp_path):
+def test_the_opening_figure_is_the_same_file_again_and_says_what_it_shows(tmp_path):
     files = tmp_path / "one.svg", tmp_path / "two.svg"
     for path in files:
-        execute.draw_opening_figure(run_of(), path, n_workers=2)
+        opening.draw(path)
     assert files[0].read_bytes() == files[1].read_bytes()
     text = files[0].read_text()
-    assert "<svg" in text and "hand-1" in text and "<dc:date>" not in text
+    assert "<svg" in text and "The first 24 trials of cnn.csv" in text and "<dc:date>" not in text
     assert not plt.get_fignums(), "it is closed"
-
-
-def test_the_opening_figure_is_of_the_finished_trials(monkeypatch, tmp_path):
-    given = []
-    real = plots.schedules
-    monkeypatch.setattr(plots, "schedules", lambda plans: given.append(plans) or real(plans))
-    execute.draw_opening_figure(run_of(), tmp_path / "figure.svg", n_workers=2)
-    (plans,) = given
-    for plan in plans.values():
-        assert (plan.end - plan.start).tolist() == [40, 85, 3] and plan.trial.tolist() == [0, 1, 3]
-    assert [*plans] == [
-        "sequential, 1 worker: 128 s, 0% idle",
-        "synchronous, 2 workers: 88 s, 27% idle",
-        "asynchronous, 2 workers: 85 s, 25% idle",
-    ]
 
 
 def test_importing_the_figures_imports_neither_torch_nor_d2l():

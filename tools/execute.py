@@ -8,17 +8,13 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tools.made_from import RECORDINGS, parts_of
-from tools.notebooks import ROOT, notebooks, read
-
-if TYPE_CHECKING:
-    from async_hpo.runs import Run
+from tools.notebooks import notebooks, read
 
 #: Notebooks whose run ships with the book: notebook -> name of the tuner.
 RECORDED = {"scheduler": "lenet-random-search"}
@@ -48,8 +44,7 @@ def execute(path: Path) -> None:
 
 
 def keep_recording(name: str) -> None:
-    """Copy the newest run's own files into `book/recordings/`, in place of an older run of that name, and draw the
-    opening figure from it."""
+    """Copy the newest run's own files into `book/recordings/`, in place of an older run of that name."""
     from async_hpo import paths, runs
 
     if own := [*runs.folders(name, paths.experiments())]:
@@ -60,33 +55,6 @@ def keep_recording(name: str) -> None:
         target.mkdir(parents=True)
         for file in ("metadata.json", runs.ST_RESULTS_DATAFRAME_FILENAME, runs.TRIALS_FILENAME):
             shutil.copy(folder / file, target)
-    draw_opening_figure(runs.find_run(name), ROOT / "book" / "_static" / "three-schedules.svg")
-
-
-def draw_opening_figure(run: "Run", path: Path, n_workers: int = 4) -> None:
-    """Three plans of a run's finished trials, for the book's first page."""
-    import matplotlib.pyplot as plt
-
-    from async_hpo import plots
-    from async_hpo.schedule import idle_share, schedule
-
-    finished = run.finished.set_index("trial_id")
-    durations = finished.end - finished.start
-    plans = {}
-    for kind, n, synchronous in (
-        ("sequential", 1, False),
-        ("synchronous", n_workers, True),
-        ("asynchronous", n_workers, False),
-    ):
-        plan = schedule(durations, n, synchronous)
-        seconds = plan.end.max()
-        idle = idle_share(durations.sum(), n, seconds)
-        title = f"{kind}, {n} worker{'s' * (n > 1)}: {seconds:,.0f} s, {idle:.0%} idle"
-        plans[title] = plan.assign(trial=durations.index)
-    with plt.style.context(plots.STYLE):
-        figure = plots.schedules(plans)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Description": run.name})  # the same file again
-    plt.close(figure)
 
 
 def main(*names: str) -> None:
