@@ -109,12 +109,12 @@ def summary(benchmark: str, found: list[dict], clock: float, budget: float, n_wo
     starts = [event["time"] - clock for event in found if event["event"] == "start"]
     ends = [event["time"] - clock for event in found if event["event"] == "end"]
     # A worker is free at a trial's end; the n-th start after the first ones takes the worker of the n-th end.
-    gaps = [start - end for start, end in zip(starts[n_workers:], ends, strict=False)]
+    latencies = [start - end for start, end in zip(starts[n_workers:], ends, strict=False)]
     result = {
         "finished": len(ends),
         "first_start": round(starts[0], 3) if starts else None,
-        "gap_median": round(median(gaps), 4) if gaps else None,
-        "gap_max": round(max(gaps), 4) if gaps else None,
+        "latency_median": round(median(latencies), 4) if latencies else None,
+        "latency_max": round(max(latencies), 4) if latencies else None,
     }
     if benchmark.startswith("real work"):
         images = sum(event["n"] for event in found if event["event"] == "images")

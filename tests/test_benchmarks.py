@@ -26,7 +26,7 @@ def test_gaps_are_from_an_end_to_the_start_that_takes_its_place():
         event("start", 103.25), event("end", 104), event("start", 106),
     ]  # fmt: skip
     result = bench.summary("overhead", found, clock=100, budget=10, n_workers=2)
-    assert result == {"finished": 2, "first_start": 0.5, "gap_median": 1.125, "gap_max": 2.0}
+    assert result == {"finished": 2, "first_start": 0.5, "latency_median": 1.125, "latency_max": 2.0}
 
 
 def test_images_of_unfinished_epochs_count():
@@ -43,7 +43,7 @@ def test_reports_are_counted_after_the_ramp():
 
 def test_a_benchmark_has_numbers_of_its_own_and_no_others():
     found = [event("start", 1), event("images", 2, n=300), event("received", 4, n=1), event("received", 5, n=2)]
-    always = {"finished", "first_start", "gap_median", "gap_max"}
+    always = {"finished", "first_start", "latency_median", "latency_max"}
     for benchmark, own in [("overhead", set()), ("real work, cluster", {"images_per_second"})]:
         assert set(bench.summary(benchmark, found, clock=0, budget=10, n_workers=2)) == always | own
     assert set(bench.summary("scale", found, clock=0, budget=10, n_workers=2)) == always | {"reports_per_second"}
@@ -51,7 +51,7 @@ def test_a_benchmark_has_numbers_of_its_own_and_no_others():
 
 def test_a_run_without_a_trial_is_told_as_it_is():
     result = bench.summary("overhead", [], clock=0, budget=10, n_workers=2)
-    assert result["finished"] == 0 and result["first_start"] is None and result["gap_median"] is None
+    assert result["finished"] == 0 and result["first_start"] is None and result["latency_median"] is None
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_one_real_measurement_leaves_nothing_behind(monkeypatch, own_folders):
     monkeypatch.setitem(BENCHMARKS, "overhead", (objective, argument, 4, systems))
     monkeypatch.setattr(bench, "START_LIMIT", 600)
     result = bench.measure("overhead", "ForkserverBackend, no sleep")
-    assert "error" not in result and set(result) == {"finished", "first_start", "gap_median", "gap_max"}
+    assert "error" not in result and set(result) == {"finished", "first_start", "latency_median", "latency_max"}
     assert_nothing_runs(own_folders)
 
 
@@ -213,7 +213,7 @@ def test_one_real_measurement_finishes_what_fits_into_its_budget(monkeypatch):
     objective, argument, _, systems = BENCHMARKS["overhead"]
     monkeypatch.setitem(BENCHMARKS, "overhead", (objective, argument, 4, systems))
     result = bench.measure("overhead", "ForkserverBackend, no sleep")
-    assert 4 <= result["finished"] <= 6 and result["gap_max"] < 0.5
+    assert 4 <= result["finished"] <= 6 and result["latency_max"] < 0.5
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS)

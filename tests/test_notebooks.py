@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 from async_hpo import paths, runs
-from tools import opening
+from tools import figures
 from tools.execute import RECORDED, made_from
 from tools.made_from import changed
 from tools.notebooks import ROOT, code_cells, notebooks, read
@@ -88,10 +88,11 @@ def test_recordings_are_the_runs_that_the_notebooks_show(notebook, name):
     assert len(reports) > 0 and reports.trial_id.nunique() >= 8
 
 
-def test_the_opening_figure_is_drawn_from_the_recording(tmp_path):
-    opening.draw(tmp_path / "figure.svg")
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_the_pages_figures_are_drawn_from_the_recordings(name, tmp_path):
+    figures.draw(tmp_path)
     drawn, shipped = (
-        ElementTree.parse(path).find(".//{http://purl.org/dc/elements/1.1/}description").text
-        for path in (tmp_path / "figure.svg", opening.PATH)
+        ElementTree.parse(folder / name).find(".//{http://purl.org/dc/elements/1.1/}description").text
+        for folder in (tmp_path, figures.STATIC)
     )
-    assert drawn == shipped, "python -m tools.opening"
+    assert drawn == shipped, "python -m tools.figures"

@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex, to_rgb
 from async_hpo import plots
 from async_hpo.runs import Run
 from async_hpo.schedule import schedule
-from tools import opening
+from tools import figures
 
 NAN = float("nan")
 
@@ -173,14 +173,15 @@ def test_schedules():
     assert contrast_with_white(to_rgb(plots.WAITING)) > 4.5
 
 
-def test_the_opening_figure_is_the_same_file_again_and_says_what_it_shows(tmp_path):
-    files = tmp_path / "one.svg", tmp_path / "two.svg"
-    for path in files:
-        opening.draw(path)
-    assert files[0].read_bytes() == files[1].read_bytes()
-    text = files[0].read_text()
-    assert "<svg" in text and "The first 24 trials of cnn.csv" in text and "<dc:date>" not in text
-    assert not plt.get_fignums(), "it is closed"
+def test_a_pages_own_figures_are_the_same_files_again_and_say_what_they_show(tmp_path):
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        folder.mkdir()
+        figures.draw(folder)
+    for name in figures.FIGURES:
+        one, two = ((folder / name).read_bytes() for folder in folders)
+        assert one == two and b"<svg" in one and b"<dc:description>" in one and b"<dc:date>" not in one
+    assert not plt.get_fignums(), "they are closed"
 
 
 def test_importing_the_figures_imports_neither_torch_nor_d2l():

@@ -25,7 +25,7 @@ from syne_tune.optimizer.baselines import RandomSearch
 
 from async_hpo import FASHION_MNIST, ForkserverBackend, paths, runs
 from async_hpo.search import search
-from tools import opening
+from tools import figures
 from tools.made_from import digest_of
 
 MADE_FROM = "# made from "
@@ -186,5 +186,5 @@ if __name__ == "__main__":
         parser.error(f"there is no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     for name in arguments.names or TABLES:
         record(name, arguments.minutes)
-    if opening.table_is_there():
-        opening.draw()
+    if figures.table_is_there():
+        figures.draw()

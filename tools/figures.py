@@ -1,0 +1,87 @@
+"""Figures of the pages without code: `python -m tools.figures` draws them, and `make record` after it."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from async_hpo import plots, tables
+from async_hpo.schedule import idle_share, schedule
+from tools.notebooks import ROOT
+
+STATIC = ROOT / "book" / "_static"
+N_TRIALS, N_WORKERS = 24, 4
+
+
+def three_schedules() -> tuple[Figure, str]:
+    """One worker, four that wait for each other, four that don't: the same recorded trials of networks of any size."""
+    durations = tables.durations(tables.read_table("cnn"))[:N_TRIALS]
+    plans = {}
+    for who, n, synchronous in (
+        ("one worker", 1, False),
+        ("four workers that wait for each other", N_WORKERS, True),
+        ("four workers that don't", N_WORKERS, False),
+    ):
+        plan = schedule(durations, n, synchronous)
+        seconds = plan.end.max()
+        idle = f", {idle_share(durations.sum(), n, seconds):.0%} of their time idle" if n > 1 else ""
+        plans[f"{who}: {seconds:,.0f} s{idle}"] = plan
+    return plots.schedules(plans), f"The first {N_TRIALS} trials of cnn.csv; " + "; ".join(plans)
+
+
+def a_trial() -> tuple[Figure, str]:
+    """One worker's time, and what its parts are called. Not to scale."""
+    figure, ax = plt.subplots(figsize=(plots.WIDTH, 2.2))
+    order, first, reports, next_order, next_line = 0.0, 2.0, (4.0, 6.0, 8.0), 9.8, 11.4
+    end = reports[-1]
+    bar: dict[str, Any] = {"height": 0.8, "edgecolor": "white"}
+    ax.barh(0, first - order, left=order, color=plots.INK, alpha=0.35, **bar)
+    ax.barh(0, end - first, left=first, color=plots.INK, **bar)
+    ax.barh(0, next_order - end, left=end, color=plots.WAITING, **bar)
+    ax.barh(0, next_line - next_order, left=next_order, color=plots.INK, alpha=0.35, **bar)
+    ax.barh(0, 1.0, left=next_line, color=plots.INK, **bar)
+    for text, at in (("start-up", 1.0), ("training and validation", 5.0), ("gap", 8.9)):
+        ax.text(at, 0, text, ha="center", va="center", color="black" if text == "start-up" else "white")
+    ax.plot(reports, [0.55] * 3, "v", color="black", markersize=6)
+    marks = {
+        order: "order",
+        5.0: "reports",
+        end: "last report:\nthe end",
+        next_order: "next order",
+        next_line: "first line",
+    }
+    for at, text in marks.items():
+        ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom", fontsize=9)
+    for text, begin, until, height in (
+        ("busy", order, end, -0.7),
+        ("idle", end, next_order, -0.7),
+        ("useful", first, end, -1.4),
+        ("latency", end, next_line, -1.4),
+    ):
+        ax.annotate("", (begin, height), (until, height), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
+        ax.text((begin + until) / 2, height - 0.05, text, ha="center", va="top", fontsize=10)
+    ax.set(xlim=(-0.1, 12.5), ylim=(-2, 1.7))
+    ax.set_axis_off()
+    return figure, "A trial on a worker, not to scale: order, start-up, training, reports, end, gap, the next order"
+
+
+FIGURES = {"three-schedules.svg": three_schedules, "a-trial.svg": a_trial}
+
+
+def draw(folder: Path = STATIC) -> None:
+    for name, make in FIGURES.items():
+        with plt.style.context(plots.STYLE):
+            figure, description = make()
+            metadata = {"Date": None, "Description": description}  # the same file again
+            figure.savefig(folder / name, format="svg", metadata=metadata)
+        plt.close(figure)
+
+
+def table_is_there() -> bool:
+    """Whether the trials that are drawn are recorded."""
+    return (tables.RECORDINGS / "cnn.csv").exists() and len(tables.durations(tables.read_table("cnn"))) >= N_TRIALS
+
+
+if __name__ == "__main__":
+    draw()
