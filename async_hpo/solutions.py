@@ -94,6 +94,49 @@ def tune_dropoutmlp(name, scheduler, n_workers, max_wallclock_time):
     )
 
 
+# notebooks/solutions/random_search_vs_bayesian.ipynb
+import pandas as pd
+from syne_tune.optimizer import baselines
+
+
+def train_incumbents(replays):
+    """Train, for real, what each replay found best.
+
+    Args:
+        replays: the reports of one each, as `replay` returns them.
+
+    Returns:
+        A row a replay: the error `replayed`, and the error `trained`.
+    """
+    best = pd.concat(
+        [one.loc[[one.validation_error.idxmin()]] for one in replays],
+        ignore_index=True,
+    )
+    space = dropoutmlp_config_space
+    names = [name for name in space if name != "max_epochs"]
+    configs = best[[f"config_{name}" for name in names]]
+    configs = configs.set_axis(names, axis=1)
+    once = configs.drop_duplicates(ignore_index=True)
+    run = search(
+        ForkserverBackend(
+            hpo_objective_dropoutmlp_synetune, space, share=[FASHION_MNIST]
+        ),
+        baselines.RandomSearch(
+            space,
+            metrics=["validation_error"],
+            points_to_evaluate=once.astype(object).to_dict("records"),
+        ),
+        "incumbents",
+        seconds=30 * 60,  # a cap: it ends with the trials
+        n_trials=len(once),
+    )
+    trained = run.reports.groupby("trial_id").validation_error.min()
+    once["trained"] = trained.reindex(once.index)
+    return configs.merge(once, how="left")[["trained"]].assign(
+        replayed=best.validation_error
+    )
+
+
 # notebooks/solutions/local_searcher.ipynb
 import math
 
