@@ -1,0 +1,99 @@
+"""No typed numbers: what the text of a page says in digits, the page prints, or its code sets."""
+
+import re
+
+import pytest
+
+from tools.notebooks import code_cells, notebooks, read
+
+#: Page -> numbers that it may say all the same, and why.
+ALLOWED: dict[str, dict[str, str]] = {
+    "objective": {"60,000": "the data set's", "1970": "Unix time"},
+    "visualization": {"0.9": "chance, among ten classes"},
+    "overhead": {"50,000": "the split of the data", "60,000": "the data set's"},
+    "cluster": {"6379": "Ray's port"},
+    "stragglers": {"1024": "the space's of exercise 1.1"},
+    "benchmark": {"45": "the budget, in benchmarks/"},
+    "dropout_mlp": {"512": "the middle of the space"},
+    "environment": {"2023": "a year"},
+}
+EVERYWHERE = {
+    "0": "a limit",
+    "1": "a limit",
+    "2": "the cores of the machine that the book is for",
+    "95": "of 100, an interval's level",
+    "100": "of which 95",
+}
+NUMBER = re.compile(r"(?<![\w./-])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/]|\.\d)")
+NOT_PROSE = (
+    r"```.*?```",  # code, figures, directives' options
+    r"`[^`]*`",
+    r"\{cite[^}]*\}",
+    r"\(https?://[^)]*\)",
+    r"\]\([^)]*\)",
+    r"(?m)^\s*\|.*$",  # tables are definitions
+    r"\*\*Run time:\*\*.*",  # a test of its own compares it
+    r"(?m)^#.*$",
+    r"(?m)^\s*\d+\. ",  # of a list
+    r"(?m)^\*Expected run time:(.+\n?)+",
+)
+
+
+def prose_of(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            text = cell.source
+            for pattern in NOT_PROSE:
+                text = re.sub(pattern, " ", text, flags=re.DOTALL if "```" in pattern else 0)
+            yield text
+
+
+def said_by_cells(notebook):
+    """All numbers of outputs, captions and code."""
+    texts = []
+    for cell in code_cells(notebook):
+        texts += [cell.source, str(cell.metadata.get("mystnb", {}))]
+        for output in cell.outputs:
+            data = output.get("data", {})
+            texts += [
+                output.get("text", ""),
+                data.get("text/plain", ""),
+                re.sub(r"<style.*?</style>|<[^>]*>", " ", data.get("text/html", ""), flags=re.DOTALL),
+            ]
+    found = re.findall(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e-?\d+)?", " ".join(texts))
+    return {float(number.replace(",", "")) for number in found}
+
+
+def is_said(number, values):
+    """Whether one of the values is this number, after rounding; as a share or as a percentage."""
+    digits = len(number.partition(".")[2])
+    wanted = float(number.replace(",", ""))
+    return any(round(factor * value, digits) == wanted for value in values for factor in (1, 100))
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_numbers_of_the_text_are_those_of_the_page(path):
+    notebook = read(path)
+    values, allowed = said_by_cells(notebook), EVERYWHERE | ALLOWED.get(path.stem, {})
+    typed = [(number, text) for text in prose_of(notebook) for number in NUMBER.findall(text)]
+    missing = {
+        number: _around(number, text) for number, text in typed if number not in allowed and not is_said(number, values)
+    }
+    assert not missing
+    assert set(ALLOWED.get(path.stem, {})) <= {number for number, _ in typed}, "allowed, and not there"
+
+
+def _around(number, text):
+    at = re.search(rf"(?<![\w.]){re.escape(number)}", text).start()
+    return " ".join(text[max(0, at - 40) : at + 40].split())
+
+
+def test_a_wrong_number_is_found():
+    assert is_said("1.27", {1.2701}) and is_said("41", {0.4099}) and is_said("20,297", {20296.6})
+    assert not is_said("1.27", {1.2801}) and not is_said("42", {0.4099, 41.0})
+    assert NUMBER.findall("a factor of 2.10, 50,000 images, 41 % and x1 of v0.16.0, in 3.11") == [
+        "2.10",
+        "50,000",
+        "41",
+        "3.11",
+    ]
