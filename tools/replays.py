@@ -1,0 +1,99 @@
+"""Replay recorded trials in real time, as trials that sleep, and keep what was measured: `make record` does it last.
+
+python -m tools.replays [--minutes 30]
+
+A line a run in `book/recordings/replays.jsonl`; what is there already is not run again. Times are recorded seconds:
+seconds of the clock times the compression.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from async_hpo import compare, tables
+from async_hpo.paths import RECORDINGS
+from async_hpo.schedule import idle_share, schedule
+from async_hpo.sleeping import replay_in_real_time
+
+TABLE = "cnn"
+PATH = RECORDINGS / "replays.jsonl"
+#: What the best share of the recorded trials reach.
+TARGETS = {"half": 0.5, "quarter": 0.25, "twentieth": 0.05}
+
+
+class Plan(NamedTuple):
+    """One run: which sequence of trials, on how many workers, and how."""
+
+    sequence: int  # the seed of `tables.draw`
+    workers: int
+    synchronous: bool
+
+    @property
+    def n_trials(self) -> int:
+        """Long against the first and the last round, in which not all workers are busy."""
+        return max(48, 4 * self.workers if self.workers > 8 else 0)
+
+    @property
+    def compression(self) -> float:
+        return 20.0 if self.workers <= 8 else 4.0
+
+
+def plans() -> Iterator[Plan]:
+    """In turns: each sequence on all numbers of workers, so that a slow hour meets all of them alike."""
+    for sequence in range(20):
+        for workers in (1, 2, 4, 8, 16, 32, 64):
+            yield Plan(sequence, workers, synchronous=False)
+            if workers > 1 and sequence < 8:
+                yield Plan(sequence, workers, synchronous=True)
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    table = tables.read_table(TABLE)
+    drawn = tables.draw(table, plan.n_trials, plan.sequence).tolist()
+    best = table.groupby("trial").validation_error.min()
+    cpu, begin = time.process_time(), time.monotonic()
+    run = replay_in_real_time(TABLE, drawn, plan.workers, plan.synchronous, plan.compression)
+    cpu, elapsed = time.process_time() - cpu, time.monotonic() - begin
+    durations = tables.durations(table)[drawn]
+    predicted = schedule(durations, plan.workers, plan.synchronous)
+    seconds = run.seconds_of_first(plan.n_trials)
+    first = run.trials[run.trials.trial_id < plan.n_trials]
+    row = plan._asdict() | {
+        "trials": plan.n_trials,
+        "compression": plan.compression,
+        "seconds": round(seconds * plan.compression, 3),
+        "predicted": round(predicted.end.max(), 3),
+        "idle": round(idle_share((first.end - first.start).sum(), plan.workers, seconds), 4),
+        "predicted_idle": round(idle_share(durations.sum(), plan.workers, predicted.end.max()), 4),
+        "gap": round(run.gaps().median(), 4) if plan.n_trials > plan.workers else None,
+        "driver_cpu": round(cpu / elapsed, 3),
+    }
+    incumbents = run.incumbent(), tables.incumbent(table, drawn, predicted)
+    for name, share in TARGETS.items():
+        replayed, expected = (compare.time_to(one, best.quantile(share)) for one in incumbents)
+        row |= {f"{name}": round(replayed * plan.compression, 3), f"predicted_{name}": round(expected, 3)}
+    return row
+
+
+def record(minutes: float) -> None:
+    rows = [json.loads(line) for line in PATH.read_text().splitlines()] if PATH.exists() else []
+    done = {Plan(row["sequence"], row["workers"], row["synchronous"]) for row in rows}
+    until = time.monotonic() + 60 * minutes
+    for plan in plans():
+        if plan in done:
+            continue
+        if time.monotonic() > until:
+            break
+        row = json.dumps(measure(plan))
+        with open(PATH, "a") as file:
+            file.write(row + "\n")
+        done.add(plan)
+    print(f"replays: {len(done)} of {len([*plans()])} runs recorded")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="start no run after this many")
+    record(parser.parse_args().minutes)
