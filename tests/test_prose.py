@@ -12,7 +12,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "visualization": {"0.9": "chance, among ten classes"},
     "overhead": {"50,000": "the split of the data", "60,000": "the data set's"},
     "cluster": {"6379": "Ray's port"},
-    "stragglers": {"1024": "the space's of exercise 1.1"},
+    "stragglers": {"1024": "the space's of exercise 1.1", "1.9": "an example", "5.3": "an example"},
+    "exercises": dict.fromkeys(["0.01", "0.02", "0.11"], "steps to think about"),
     "benchmark": {"45": "the budget, in benchmarks/"},
     "dropout_mlp": {"512": "the middle of the space"},
     "environment": {"2023": "a year"},
@@ -26,7 +27,6 @@ EVERYWHERE = {
 }
 NUMBER = re.compile(r"(?<![\w./-])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/]|\.\d)")
 NOT_PROSE = (
-    r"```.*?```",  # code, figures, directives' options
     r"`[^`]*`",
     r"\{cite[^}]*\}",
     r"\(https?://[^)]*\)",
@@ -42,10 +42,22 @@ NOT_PROSE = (
 def prose_of(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            text = cell.source
+            text = "\n".join(_without_code(cell.source))
             for pattern in NOT_PROSE:
-                text = re.sub(pattern, " ", text, flags=re.DOTALL if "```" in pattern else 0)
+                text = re.sub(pattern, " ", text)
             yield text
+
+
+def _without_code(source):
+    """Lines outside fences, and inside those that frame text."""
+    frames_text = None  # in no fence
+    for line in source.splitlines():
+        if line.startswith("```"):
+            frames_text = (
+                line.startswith(("```{admonition}", "```{note}", "```{margin}")) if frames_text is None else None
+            )
+        elif frames_text in (None, True):
+            yield line
 
 
 def said_by_cells(notebook):
