@@ -13,7 +13,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "overhead": {"50,000": "the split of the data", "60,000": "the data set's"},
     "cluster": {"6379": "Ray's port"},
     "stragglers": {"1024": "the space's of exercise 1.1", "1.9": "an example", "5.3": "an example"},
-    "exercises": dict.fromkeys(["0.01", "0.02", "0.11"], "steps to think about"),
+    "exercises": dict.fromkeys(["0.01", "0.02", "0.2", "0.11"], "steps to think about"),
     "benchmark": {"45": "the budget, in benchmarks/"},
     "dropout_mlp": {"512": "the middle of the space"},
     "environment": {"2023": "a year"},
