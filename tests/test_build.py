@@ -49,6 +49,10 @@ def test_the_pages_are_those_of_the_table_of_contents_wherever_the_book_lies(boo
     again = {path.name for path, time in read.items() if path.stat().st_mtime_ns != time}
     assert again == {"[two].doctree"}, "only what changed is read again"
 
+    (book / "book" / "_static" / "book.css").write_text("body { color: red; }\n")
+    assert build(book)[0] == 0
+    assert "red" in (book / "_build" / "html" / "_static" / "book.css").read_text(), "though no page changed"
+
 
 LOADS = re.compile(
     r"<(?:script|img|iframe|link(?=[^>]*rel=\"(?:stylesheet|preload|icon)))[^>]*(?:src|href)=\"(?:https?:)?//"
