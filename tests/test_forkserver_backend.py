@@ -421,22 +421,6 @@ def test_at_its_end_a_trial_does_what_python_does(tmp_path):
     assert not Path(reports[0]["folder"]).exists()
 
 
-def draw(x):
-    import random
-
-    import torch
-    from syne_tune import Reporter
-
-    Reporter()(epoch=1, error=x, torch=torch.rand(1).item(), numpy=np.random.rand(), python=random.random())
-
-
-def test_no_trial_repeats_anothers_random_numbers():
-    backend = backend_for(draw, preload=["torch", __name__])
-    drawn = [wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[1][0] for _ in range(3)]
-    for name in ("torch", "numpy", "python"):
-        assert len({report[name] for report in drawn}) == 3
-
-
 def test_a_folder_of_the_servers_outlives_its_forks(tmp_path, monkeypatch):
     (tmp_path / "makes_a_folder.py").write_text(
         "import tempfile, atexit, pathlib\n"

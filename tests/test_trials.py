@@ -182,7 +182,7 @@ def leave_things_changed(x, folder):
     os.environ.pop("PATH", None)
     os.umask(0o077)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(9))
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    signal.setitimer(signal.ITIMER_REAL, 600)
     for limit, most in ((resource.RLIMIT_NOFILE, 200), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(limit, (most, resource.getrlimit(limit)[1]))
     sys.path.insert(0, gone)
@@ -244,7 +244,7 @@ def test_an_edited_module_runs_as_it_is_now(backend_for, tmp_path, monkeypatch):
 #: As PROGRAM of the helpers, but trial 0 alone is endless; from the second end of a trial on, the driver has less and
 #: less of what it needs to start another one.
 PROGRAM = """
-import os, resource, sys
+import os, pandas, resource
 from syne_tune import Tuner
 from syne_tune.config_space import uniform
 from syne_tune.optimizer.baselines import RandomSearch
@@ -263,10 +263,13 @@ def objective(x):
 class Shortage(TunerCallback):
     margin = MARGIN
     def on_trial_complete(self, trial, result):
-        if trial.trial_id >= 2 and os.path.exists(tuner.tuner_path / "results.csv.zip"):
+        if trial.trial_id >= 2 and self.on_disk() >= 3:
             kind, most = SHORTAGE
             resource.setrlimit(kind, (max(0, most + self.margin), resource.getrlimit(kind)[1]))
             self.margin -= 1
+    def on_disk(self):
+        file = tuner.tuner_path / "results.csv.zip"
+        return len(pandas.read_csv(file)) if file.exists() else 0
 
 space = {"x": uniform(0, 1)}
 backend = BACKEND(objective, space)

@@ -1,4 +1,4 @@
-"""Replay recorded trials in real time, as trials that sleep, and keep what was measured: `make record` does it last.
+"""Replay recorded trials in real time, as trials that sleep, and keep what was measured.
 
 python -m tools.replays [--minutes 30]
 
