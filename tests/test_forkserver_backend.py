@@ -37,7 +37,7 @@ from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.optimizer.schedulers import PopulationBasedTraining
 
 from async_hpo import FASHION_MNIST, ForkserverBackend, runs, search
-from async_hpo.backends import forkserver_backend, worker
+from async_hpo.backends import forkserver_backend, server, worker
 from async_hpo.chapter import hpo_objective_lenet_synetune
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
@@ -442,6 +442,16 @@ def test_a_folder_of_the_servers_outlives_its_forks(tmp_path, monkeypatch):
     assert all(report["there"] for report in reports)
     server_of(backend).stop()
     assert not Path(reports[0]["path"]).parent.exists(), "the server has removed it"
+
+
+def test_a_trial_that_leads_no_group_yet_is_killed():
+    """As it is between the server's fork and the trial's first line; the stop of a trial waits for its end."""
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(LONG)
+        os._exit(0)
+    server._kill(pid)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
 def test_driver_and_server_killed_in_the_same_moment_leave_no_trial(folder):

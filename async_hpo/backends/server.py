@@ -146,6 +146,7 @@ def _kill(pid: int) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     kill_group(pid)
+    os.kill(pid, signal.SIGKILL)  # one that was just forked leads no group yet; it is not reaped, so the number is its
 
 
 # --- in a fork of it -------------------------------------------------------------------------------------------------
