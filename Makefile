@@ -44,8 +44,9 @@ execute: .venv data ## run the notebooks at full budget and store their outputs 
 save: .venv ## write async_hpo/chapter.py and solutions.py from the cells marked #@save
 	@$(FULL) -m tools.save
 
-record: .venv data ## train the recorded tables' missing trials (50 minutes from nothing; interrupt it as you like, it goes on)
+record: .venv data ## train the recorded tables' missing trials, then replay (50 + 90 minutes from nothing; interrupted, it goes on)
 	@$(FULL) -m tools.record
+	@$(FULL) -m tools.replays
 
 claims: .venv data ## check what the tests leave out: claims about speed, on a machine with nothing else to do
 	@IDLE_MACHINE=1 $(FULL) -m pytest -m idle

@@ -90,6 +90,13 @@ def ratio_of_means(a: Sequence[float], b: Sequence[float], level: float = 0.95) 
     return found, *_interval((a, b), ratio, level, vectorized=True)
 
 
+def mean_with_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """The mean of independent measurements, with a bootstrap interval (SciPy's, percentiles; NaN for a single one)."""
+    if len(values) < 2:
+        return float(np.mean(values)), math.nan, math.nan
+    return float(np.mean(values)), *_interval((values,), np.mean, level, vectorized=True)
+
+
 def probability_lower(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """How probable it is that a number like those of `a` is lower than one like those of `b`, and how sure that is.
 

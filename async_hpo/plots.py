@@ -265,16 +265,17 @@ def _band(ax, band: pd.DataFrame, label: str, color, drawstyle: str = "default",
     ax.fill_between(band.time, band.low, band.high, step=step, color=color, alpha=0.15, linewidth=0)
 
 
-def speed_up(named: dict[str, pd.DataFrame], points: pd.DataFrame | None = None) -> Figure:
+def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | None = None) -> Figure:
     """Speed-up against the number of workers (the index), on log axes, with the ideal line. `named`: line -> columns
-    `speed-up`, `low` and `high` (see `compare.speed_up`); `points`: the same columns, of measured values."""
+    `speed-up`, `low` and `high` (see `compare.speed_up`); `points`: the same of single values, with their intervals,
+    in the colour of the line that they are called after, else black with a label."""
     figure, ax = plt.subplots()
     for number, (name, table) in enumerate(named.items()):
         color, style = trial_color(number), LINES[number % len(LINES)]
         ax.plot(table.index, table["speed-up"], style, marker="o", markersize=4, color=color, label=name)
         ax.fill_between(table.index, table.low, table.high, color=color, alpha=0.2, linewidth=0)
     ax.plot(table.index, table.index, color="black", linestyle=":", label="ideal")
-    _draw_measured(ax, points)
+    _draw_points(ax, points, list(named), "speed-up")
     _log_axis_of_workers(ax, table.index)
     ax.set_yscale("log", base=2)
     ax.set(ylabel="speed-up", yticks=table.index, yticklabels=table.index)
@@ -282,17 +283,18 @@ def speed_up(named: dict[str, pd.DataFrame], points: pd.DataFrame | None = None)
     return figure
 
 
-def _draw_measured(ax, points: pd.DataFrame | None) -> None:
-    """`points`: a value in the first column, and `low` and `high`."""
-    if points is not None:
-        values = points.iloc[:, 0]
-        errors = [values - points.low, points.high - values]
-        ax.errorbar(points.index, values, errors, fmt="D", color="black", capsize=3, label="measured")
+def _draw_points(ax, points: dict[str, pd.DataFrame] | None, lines: list[str], column: str) -> None:
+    """`points`: label -> values in `column`, and `low` and `high`."""
+    for number, (name, table) in enumerate((points or {}).items()):
+        values = table[column]
+        look = {"color": trial_color(lines.index(name))} if name in lines else {"color": "black", "label": name}
+        errors = [(values - table.low).clip(0), (table.high - values).clip(0)]  # rounding
+        ax.errorbar(table.index, values, errors, fmt="Ds^"[number % 3], capsize=3, linestyle="none", **look)
 
 
-def slowed_by_waiting(ratios: pd.DataFrame, points: pd.DataFrame | None = None) -> Figure:
+def slowed_by_waiting(ratios: pd.DataFrame, points: dict[str, pd.DataFrame] | None = None) -> Figure:
     """How many times faster workers are that don't wait, against the number of workers (the index). `ratios` has a line
-    a column; columns named `<line> low` and `<line> high` are a band around it. `points`: see `speed_up`."""
+    a column; columns named `<line> low` and `<line> high` are a band. `points`: as in `speed_up`, in a column `ratio`."""
     figure, ax = plt.subplots()
     lines = [name for name in ratios if not name.endswith((" low", " high"))]
     for number, name in enumerate(lines):
@@ -300,7 +302,7 @@ def slowed_by_waiting(ratios: pd.DataFrame, points: pd.DataFrame | None = None) 
         ax.plot(ratios.index, ratios[name], style, marker="o", markersize=4, color=color, label=name)
         if f"{name} low" in ratios:
             ax.fill_between(ratios.index, ratios[f"{name} low"], ratios[f"{name} high"], color=color, alpha=0.2)
-    _draw_measured(ax, points)
+    _draw_points(ax, points, lines, "ratio")
     _log_axis_of_workers(ax, ratios.index)
     ax.set_ylabel("times faster without waiting")
     ax.legend()

@@ -55,3 +55,14 @@ def test_ratio_of_means_with_its_interval():
     assert ratio == pytest.approx(2) and 1.8 < low < 2 < high < 2.3
     ratio, *ends = compare.ratio_of_means([3.0], [1.5])
     assert ratio == 2 and all(math.isnan(end) for end in ends), "a single measurement has no interval"
+
+
+def test_a_mean_with_its_interval():
+    values = pd.Series(np.random.default_rng(0).normal(5, 1, 100), index=range(100, 200))
+    mean, low, high = compare.mean_with_interval(values)
+    assert mean == pytest.approx(values.mean())
+    assert (mean - low, high - mean) == (pytest.approx(0.196, rel=0.25),) * 2, "1.96 standard errors, of 0.1 each"
+    assert compare.mean_with_interval(values, level=0.5)[1] > low
+    assert compare.mean_with_interval([2.0, 2.0]) == (2, 2, 2)
+    mean, *ends = compare.mean_with_interval([3.0])
+    assert mean == 3 and all(math.isnan(end) for end in ends)

@@ -318,8 +318,12 @@ def test_methods_that_never_improve_still_have_a_height():
 def test_speed_up():
     table = pd.DataFrame({"speed-up": [1, 1.6, 4], "low": [1, 1.25, 3.2], "high": [1, 2, 5]}, index=[1, 2, 4])
     measured = pd.DataFrame({"speed-up": [1.9], "low": [1.8], "high": [1.95]}, index=[2])
-    (ax,) = plots.speed_up({"easy": table, "hard": table * 2}, measured).axes
-    easy, hard, ideal, point = ax.lines[:4]
+    replayed = pd.DataFrame({"seconds": [7.0], "speed-up": [3.9], "low": [3.5], "high": [4.1]}, index=[4])
+    (ax,) = plots.speed_up({"easy": table, "hard": table * 2}, {"measured": measured, "hard": replayed}).axes
+    easy, hard, ideal = ax.lines[:3]
+    (point, *_), (of_hard, *_) = ax.containers
+    assert points(of_hard) == [(4, 3.9)] and same_color(of_hard.get_color(), hard.get_color())
+    assert same_color(point.get_color(), "black") and point.get_marker() != of_hard.get_marker()
     assert points(easy) == [(1, 1), (2, 1.6), (4, 4)] and points(hard) == [(1, 2), (2, 3.2), (4, 8)]
     assert points(ideal) == [(1, 1), (2, 2), (4, 4)] and ideal.get_linestyle() == ":"
     assert points(point) == [(2, 1.9)] and dashed(ax) == [hard]
@@ -346,8 +350,8 @@ def assert_log_axis_of(ax, workers):
 def test_slowed_by_waiting():
     ratios = pd.DataFrame({"cnn": [1.0, 1.3], "cnn low": [1.0, 1.2], "cnn high": [1.0, 1.5], "lenet": [1.0, 1.1]})
     ratios.index = [1, 2]
-    measured_at_2 = pd.DataFrame({"measured": [1.25], "low": [1.2], "high": [1.35]}, index=[2])
-    (ax,) = plots.slowed_by_waiting(ratios, measured_at_2).axes
+    measured_at_2 = pd.DataFrame({"ratio": [1.25], "low": [1.2], "high": [1.35]}, index=[2])
+    (ax,) = plots.slowed_by_waiting(ratios, {"measured": measured_at_2}).axes
     cnn, lenet, measured = ax.lines[:3]
     assert points(cnn) == [(1, 1), (2, 1.3)] and points(lenet) == [(1, 1), (2, 1.1)] and points(measured) == [(2, 1.25)]
     assert measured.get_marker() == "D" and measured.get_linestyle() == "None" and dashed(ax) == [lenet]

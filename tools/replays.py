@@ -9,6 +9,7 @@ seconds of the clock the tuner needed until then, and `gap` is in seconds of the
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -16,6 +17,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from async_hpo import compare, tables
 from async_hpo.paths import RECORDINGS
@@ -55,38 +58,49 @@ def plans() -> Iterator[Plan]:
                 yield Plan(sequence, workers, synchronous=True)
 
 
+def predict(plan: Plan) -> dict[str, float]:
+    """What the schedule of the recorded durations says, without any gap."""
+    table = tables.read_table(TABLE)
+    drawn = tables.draw(table, plan.n_trials, plan.sequence)
+    durations = tables.durations(table)[drawn]
+    planned = schedule(durations, plan.workers, plan.synchronous)
+    seconds, trajectory = planned.end.max(), tables.incumbent(table, drawn, planned)
+    return {
+        "predicted": round(seconds, 3),
+        "predicted_idle": round(idle_share(durations.sum(), plan.workers, seconds), 4),
+    } | {f"predicted_{name}": round(compare.time_to(trajectory, error), 3) for name, error in targets(table).items()}
+
+
+def targets(table: pd.DataFrame) -> dict[str, float]:
+    best = table.groupby("trial").validation_error.min()
+    return {name: best.quantile(share) for name, share in TARGETS.items()}
+
+
 def measure(plan: Plan) -> dict[str, Any]:
     table = tables.read_table(TABLE)
     drawn = tables.draw(table, plan.n_trials, plan.sequence).tolist()
-    best = table.groupby("trial").validation_error.min()
     cpu, ordered = time.process_time(), time.monotonic()
     run = replay_in_real_time(TABLE, drawn, plan.workers, plan.synchronous, plan.compression)
     cpu, elapsed = time.process_time() - cpu, time.monotonic() - ordered
-    durations = tables.durations(table)[drawn]
-    predicted = schedule(durations, plan.workers, plan.synchronous)
+    reports, trials = (part[part.trial_id < plan.n_trials] for part in (run.reports, run.trials))
+    run = dataclasses.replace(run, reports=reports, trials=trials)  # without those that began too late to count
     begin = run.trials.start.min()
     seconds = run.seconds_of_first(plan.n_trials) - begin
-    first = run.trials[run.trials.trial_id < plan.n_trials]
-    row = plan._asdict() | {
-        "trials": plan.n_trials,
-        "compression": plan.compression,
-        "begin": round(begin, 3),
-        "seconds": round(seconds * plan.compression, 3),
-        "predicted": round(predicted.end.max(), 3),
-        "idle": round(idle_share((first.end - first.start).sum(), plan.workers, seconds), 4),
-        "predicted_idle": round(idle_share(durations.sum(), plan.workers, predicted.end.max()), 4),
-        "gap": round(run.gaps().median(), 4) if plan.n_trials > plan.workers else None,
-        "driver_cpu": round(cpu / elapsed, 3),
-    }
-    expected = tables.incumbent(table, drawn, predicted)
-    for name, share in TARGETS.items():
-        target = best.quantile(share)
-        replayed = compare.time_to(run.incumbent(), target) - begin
-        row |= {
-            name: round(replayed * plan.compression, 3),
-            f"predicted_{name}": round(compare.time_to(expected, target), 3),
+    replayed = {name: compare.time_to(run.incumbent(), error) - begin for name, error in targets(table).items()}
+    return (
+        plan._asdict()
+        | {
+            "trials": plan.n_trials,
+            "compression": plan.compression,
+            "begin": round(begin, 3),
+            "seconds": round(seconds * plan.compression, 3),
+            "idle": round(idle_share((trials.end - trials.start).sum(), plan.workers, seconds), 4),
+            "gap": round(run.gaps().median(), 4) if plan.n_trials > plan.workers else None,
+            "driver_cpu": round(cpu / elapsed, 3),
         }
-    return row
+        | {name: round(one * plan.compression, 3) for name, one in replayed.items()}
+        | predict(plan)
+    )
 
 
 def record(minutes: float) -> None:

@@ -1,0 +1,63 @@
+"""Recorded trials replayed in real time, and the book's record of it."""
+
+import json
+
+import pytest
+
+from async_hpo import tables
+from async_hpo.sleeping import replay_in_real_time
+from tools import replays
+from tools.replays import PATH, Plan
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_a_replay_reports_what_was_recorded_when_it_was(folder, synchronous):
+    table, drawn = tables.read_table("cnn"), [5, 3, 5, 2]
+    run = replay_in_real_time("cnn", drawn, n_workers=2, synchronous=synchronous, compression=50)
+    trials = run.trials.set_index("trial_id")
+    for trial_id, recorded in enumerate(drawn):
+        expected = table[table.trial == recorded]
+        reports = run.reports[run.reports.trial_id == trial_id]
+        assert reports.validation_error.tolist() == expected.validation_error.tolist()
+        assert reports.epoch.tolist() == expected.epoch.tolist()
+        since_order = (reports.time - trials.start[trial_id]).to_numpy()
+        assert (since_order >= expected.seconds.to_numpy() / 50 - 0.005).all(), "never before it is due"
+    waited = trials.start[2] >= max(trials.end[0], trials.end[1]) - 0.005
+    assert waited if synchronous else trials.start[2] >= min(trials.end[0], trials.end[1]) - 0.005
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Two quick runs, recorded elsewhere."""
+    monkeypatch.setattr(Plan, "n_trials", 5)
+    monkeypatch.setattr(Plan, "compression", 200.0)
+    monkeypatch.setattr(replays, "PATH", tmp_path / "replays.jsonl")
+    monkeypatch.setattr(replays, "plans", lambda: iter([Plan(0, 2, False), Plan(0, 2, True)]))
+    return tmp_path / "replays.jsonl"
+
+
+def test_recording_goes_on_where_it_was(small, folder, capsys):
+    replays.record(minutes=0)
+    assert "0 of 2 runs" in capsys.readouterr().out and not small.exists()
+    replays.record(minutes=10)
+    rows = [json.loads(line) for line in small.read_text().splitlines()]
+    assert [row["synchronous"] for row in rows] == [False, True]
+    for row in rows:
+        assert row["seconds"] >= row["predicted"] and 0 <= row["predicted_idle"] < 1
+        assert row["half"] >= row["predicted_half"] and row["trials"] == 5
+    small.write_text(json.dumps(rows[0]) + "\n")
+    replays.record(minutes=10)
+    first, second = small.read_text().splitlines()
+    assert json.loads(first) == rows[0] and json.loads(second)["synchronous"], "only what was missing"
+    assert "2 of 2 runs" in capsys.readouterr().out and not folder.exists(), "no run is left behind"
+
+
+def test_the_recorded_replays_are_whole_and_of_the_table_and_schedule_of_today():
+    rows = [json.loads(line) for line in PATH.read_text().splitlines()]
+    of = {Plan(row["sequence"], row["workers"], row["synchronous"]): row for row in rows}
+    assert list(of) == list(replays.plans()), "make record"
+    for plan, row in of.items():
+        assert (row["trials"], row["compression"]) == (plan.n_trials, plan.compression)
+        assert row.items() >= replays.predict(plan).items(), (
+            f"{plan} is of another table: delete {PATH.name}, make record"
+        )
