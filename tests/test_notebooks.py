@@ -53,6 +53,24 @@ def test_what_a_reader_would_trip_over(path):
     assert abs(stated - notebook.metadata.async_hpo.seconds / 60) < 1, "the stated run time is not the measured one"
 
 
+#: What a tag hides in the HTML, JupyterLab folds.
+FOLDED = {
+    "hide-output": {"outputs_hidden": True},
+    "remove-cell": {"source_hidden": True, "outputs_hidden": True},
+}
+
+
+@NOTEBOOKS
+def test_it_reads_in_jupyterlab_as_on_the_page(path):
+    for cell in code_cells(read(path)):
+        folded = {k: v for tag in cell.metadata.get("tags", []) for k, v in FOLDED.get(tag, {}).items()}
+        assert cell.metadata.get("jupyter", {}) == folded, cell.source
+        assert set(cell.metadata.get("tags", [])) <= {*FOLDED, "nbval-skip"}, "add what it folds to FOLDED"
+    for cell in read(path).cells:
+        roles = re.findall(r"\{(?:ref|numref|doc|cite)\w*\}`.*?`", cell.source)
+        assert not roles, f"only links to files work in JupyterLab, too: [text](page.ipynb#label), not {roles}"
+
+
 @pytest.mark.parametrize("module", [CHAPTER, SOLUTIONS], ids=lambda path: path.stem)
 def test_the_package_holds_the_saved_cells(module):
     assert module.read_text() == saved_code(module), "make save"

@@ -1,0 +1,39 @@
+"""A Sphinx extension: links to a figure or an exercise on another page, `[text](other.ipynb#label)`.
+
+MyST knows headings behind the `#`, not labels. Links to files work in JupyterLab, too; the role `{ref}` does not.
+"""
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_post_transform(LabelsOfOtherPages)
+    return {"parallel_read_safe": True}
+
+
+class LabelsOfOtherPages(SphinxPostTransform):
+    """Makes such a link a `{ref}`, which Sphinx resolves, or warns about."""
+
+    default_priority = 8  # MyST's own is 9
+
+    def run(self) -> None:
+        labels = self.env.get_domain("std").anonlabels
+        for link in self.document.findall(addnodes.pending_xref):
+            label = link.get("reftargetid")
+            if link["refdomain"] == "doc" and label in labels and labels[label][0] == link["reftarget"]:
+                text = nodes.inline("", "", *link.children[0].children, classes=["std", "std-ref"])
+                link.replace_self(
+                    addnodes.pending_xref(
+                        "",
+                        text,
+                        refdomain="std",
+                        reftype="ref",
+                        reftarget=label,
+                        refexplicit=True,
+                        refwarn=True,
+                        refdoc=link.get("refdoc", self.env.docname),
+                    )
+                )
