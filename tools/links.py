@@ -3,9 +3,12 @@
 MyST knows headings behind the `#`, not labels. Links to files work in JupyterLab, too; the role `{ref}` does not.
 """
 
+from typing import Any, cast
+
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.domains.std import StandardDomain
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 
@@ -19,8 +22,8 @@ class LabelsOfOtherPages(SphinxPostTransform):
 
     default_priority = 8  # MyST's own is 9
 
-    def run(self) -> None:
-        labels = self.env.get_domain("std").anonlabels
+    def run(self, **kwargs: Any) -> None:
+        labels = cast(StandardDomain, self.env.get_domain("std")).anonlabels
         for link in self.document.findall(addnodes.pending_xref):
             label = link.get("reftargetid")
             if link["refdomain"] == "doc" and label in labels and labels[label][0] == link["reftarget"]:

@@ -1,0 +1,61 @@
+"""Figures as parts of the page, in its colours."""
+
+import re
+from io import StringIO
+from xml.etree import ElementTree
+
+import matplotlib.pyplot as plt
+import pytest
+
+from async_hpo import plots
+from tools.inline_figures import DARK_GROUND, SVG, contrast, inline, on_dark, on_page
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    with plt.style.context(plots.STYLE):
+        figure, ax = plt.subplots()
+        ax.barh([0, 1], [3, 2], color=plots.WAITING, edgecolor="white")
+        ax.text(1, 0, "waits", color="white")
+        ax.set_xlabel("time")
+        file = StringIO()
+        figure.savefig(file, format="svg")
+        plt.close(figure)
+    return file.getvalue()
+
+
+def test_a_figure_takes_the_colours_of_the_page(drawn):
+    html = inline(drawn, "Two bars", "a-")
+    assert not re.search(r"(fill|stroke): #", html), "each colour has a counterpart"
+    root = ElementTree.fromstring(html)
+    assert root.attrib["role"] == "img" and root.attrib["aria-label"] == "Two bars"
+    assert root.attrib["fill"] == "currentColor", "glyphs of black text say no colour"
+    groups = {group.get("id"): group for group in root.iter(f"{{{SVG}}}g")}
+    assert "a-patch_1" not in groups and "a-patch_2" not in groups, "the paper"
+    (bar,) = groups["a-patch_3"]
+    assert f"fill: light-dark({plots.WAITING}, " in bar.get("style")
+    assert "stroke: var(--pst-color-background)" in bar.get("style"), "white separates"
+    assert "rdf" not in html and "<?xml" not in html
+
+
+def test_figures_of_one_page_do_not_share_ids(drawn):
+    ids = [set(re.findall(r' id="([^"]*)"', inline(drawn, "", prefix))) for prefix in ("a-", "b-")]
+    assert not ids[0] & ids[1]
+    html = inline(drawn, "", "a-")
+    used = set(re.findall(r'href="#([^"]*)"', html)) | set(re.findall(r"url\(#([^)]*)\)", html))
+    assert used and used <= ids[0], "what refers to an id finds it"
+
+
+@pytest.mark.parametrize("color", [plots.INK, plots.WAITING, "#e6e6e6", "#e8e8e8", *map(plots.trial_color, range(20))])
+def test_contrast_is_as_high_on_dark_pages(color):
+    if isinstance(color, tuple):
+        color = "#" + "".join(f"{round(255 * part):02x}" for part in color)
+    on_white = contrast(color, "#ffffff")
+    assert contrast(on_dark(color), DARK_GROUND) == pytest.approx(min(on_white, 4.5), rel=0.06)
+    assert on_page(color) == f"light-dark({color}, {on_dark(color)})"
+
+
+def test_contrast_by_hand():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+    assert on_page("#000000") == "currentColor"
