@@ -55,6 +55,7 @@ def test_what_a_reader_would_trip_over(path):
 
 #: What a tag hides in the HTML, JupyterLab folds.
 FOLDED = {
+    "hide-input": {"source_hidden": True},
     "hide-output": {"outputs_hidden": True},
     "remove-cell": {"source_hidden": True, "outputs_hidden": True},
 }
