@@ -294,7 +294,7 @@ def _draw_points(ax, points: dict[str, pd.DataFrame] | None, lines: list[str], c
 
 def slowed_by_waiting(ratios: pd.DataFrame, points: dict[str, pd.DataFrame] | None = None) -> Figure:
     """How many times faster workers are that don't wait, against the number of workers (the index). `ratios` has a line
-    a column; columns named `<line> low` and `<line> high` are a band. `points`: as in `speed_up`, in a column `ratio`."""
+    a column; columns named `<line> low` and `<line> high` are a band. `points`: as in `speed_up`, of `ratio`."""
     figure, ax = plt.subplots()
     lines = [name for name in ratios if not name.endswith((" low", " high"))]
     for number, name in enumerate(lines):

@@ -28,7 +28,8 @@ EVERYWHERE = {
 NUMBER = re.compile(r"(?<![\w./-])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w/]|\.\d)")
 NOT_PROSE = (
     r"`[^`]*`",
-    r"\{cite[^}]*\}",
+    r"\[[^\]]* et al\., \d{4}\]",
+    r"\[([Ee]xercise|Solution) \d\.\d",
     r"\(https?://[^)]*\)",
     r"\]\([^)]*\)",
     r"(?m)^\s*\|.*$",  # tables are definitions
