@@ -6,7 +6,9 @@ class ExplorerPanel {
     <p class="explorer-title"><b></b> <span></span></p>
     <p class="explorer-numbers"><span class="explorer-finished"></span><span class="explorer-idle"></span><b></b></p>
     <div class="explorer-chart" role="img">
-      <svg preserveAspectRatio="none" aria-hidden="true"><path class="explorer-wait" /><path class="explorer-trial" /></svg>
+      <svg preserveAspectRatio="none" aria-hidden="true">
+        <path class="explorer-wait" /><path class="explorer-trial" />
+      </svg>
       <span class="explorer-word" aria-hidden="true"></span>
       <div class="explorer-veil"></div>
     </div>`;
@@ -50,8 +52,8 @@ class ExplorerPanel {
     this.label();
   }
 
-  // What there is to see, said where it is, if there is room: the longest wait, and how much earlier is done who waits for
-  // nobody.
+  // What there is to see, said where it is, if there is room: the longest wait, and how much earlier those are done who
+  // wait for nobody.
   label() {
     const word = this.find(".explorer-word");
     const length = ({ start, end }) => end - start;

@@ -1,5 +1,5 @@
-// The scheduling explorer: brings each figure of the class `explorer` to life. The figure's own image stays, for print and
-// for pages without scripts. The arithmetic is in schedule.js, a panel's chart in explorer-panel.js; the recorded
+// The scheduling explorer: brings each figure of the class `explorer` to life. The figure's own image stays, for print
+// and for pages without scripts. The arithmetic is in schedule.js, a panel's chart in explorer-panel.js; the recorded
 // durations come with the page (tools/explorer.py).
 "use strict";
 
@@ -18,7 +18,9 @@
     <div class="explorer-axis" aria-hidden="true"></div>
     <input class="explorer-time" type="range" min="0" max="${STEPS}" aria-label="Time" />
     <div class="explorer-buttons">
-      <button type="button" data-do="play"><svg viewBox="0 0 10 10" aria-hidden="true"><path /></svg><span>Play</span></button>
+      <button type="button" data-do="play">
+        <svg viewBox="0 0 10 10" aria-hidden="true"><path /></svg><span>Play</span>
+      </button>
       <button type="button" data-do="back" aria-label="Step back">Back</button>
       <button type="button" data-do="step">Step</button>
       <button type="button" data-do="draw">Other trials</button>
@@ -26,11 +28,12 @@
   const SETTINGS = `
     <div class="explorer-ratios">
       <p><b data-ratio="here"></b> <span>times faster without waiting</span> <small data-from="here"></small></p>
-      <p><b data-ratio="formula"></b> <span>predicted for trials without end</span> <small data-from="formula"></small></p>
+      <p><b data-ratio="formula"></b> <span>predicted for trials without end</span>
+        <small data-from="formula"></small></p>
     </div>
     <div class="explorer-settings">
-      <label><span>Workers</span><input type="range" name="workers" min="1" max="64" /><b aria-hidden="true"></b></label>
-      <label><span>Trials</span><input type="range" name="trials" min="8" max="500" /><b aria-hidden="true"></b></label>
+      <label>Workers <input type="range" name="workers" min="1" max="64" /><b aria-hidden="true"></b></label>
+      <label>Trials <input type="range" name="trials" min="8" max="500" /><b aria-hidden="true"></b></label>
       <fieldset><legend>Spread of their durations</legend></fieldset>
     </div>`;
   const STATUS = `<p class="explorer-status" role="status"></p>`;
@@ -136,11 +139,12 @@
       this.find(`[value=${this.state.spread}]`).checked = true;
       const [waiting, free] = this.compared.map((panel) => panel.end);
       const { longest, average, ratio } = this.formula;
+      const exact = (value) => `${value.toFixed(1)}\u00a0s`;
       const text = {
         "[data-ratio=here]": (waiting / free).toFixed(2),
         "[data-from=here]": `these trials: ${seconds(waiting)} / ${seconds(free)}`,
         "[data-ratio=formula]": ratio.toFixed(2),
-        "[data-from=formula]": `longest of ${this.state.workers}: ${longest.toFixed(1)}\u00a0s / average: ${average.toFixed(1)}\u00a0s`,
+        "[data-from=formula]": `longest of ${this.state.workers}: ${exact(longest)} / average: ${exact(average)}`,
       };
       for (const [selector, words] of Object.entries(text)) this.find(selector).textContent = words;
     }

@@ -71,7 +71,7 @@ const planning = (() => {
     return { longest, average: mean(sorted), ratio: longest / mean(sorted) };
   }
 
-  // Durations of trials. Draw 0 of the recorded spread begins with the recorded trials in their order, as the book does.
+  // Durations of trials. With seed 0 they begin with `first`: the recorded trials in their order, as in the book.
   function draw({ quantile }, nTrials, seed, first = []) {
     const random = generator(seed);
     const drawn = Array.from({ length: nTrials }, () => quantile(random()));
