@@ -11,23 +11,34 @@ from async_hpo.schedule import idle_share, schedule
 from tools.notebooks import ROOT
 
 STATIC = ROOT / "book" / "_static"
-N_TRIALS, N_WORKERS = 24, 4
+N_TRIALS = 64  # as many as the figures show at most
 
 
 def three_schedules() -> tuple[Figure, str]:
     """One worker, four that wait for each other, four that don't: the same recorded trials of networks of any size."""
-    durations = tables.durations(tables.read_table("cnn"))[:N_TRIALS]
+    who = {
+        "one worker": (1, False),
+        "four workers that wait for each other": (4, True),
+        "four workers that don't": (4, False),
+    }
+    return _schedules(24, who)
+
+
+def two_schedules() -> tuple[Figure, str]:
+    """What the explorer shows at first on the page of stragglers, for paper and for pages without scripts."""
+    return _schedules(64, {"eight synchronous workers": (8, True), "eight asynchronous workers": (8, False)})
+
+
+def _schedules(n_trials: int, workers: dict[str, tuple[int, bool]]) -> tuple[Figure, str]:
+    """The first recorded trials, put on workers: who -> how many they are, and whether they wait for each other."""
+    durations = tables.durations(tables.read_table("cnn"))[:n_trials]
     plans = {}
-    for who, n, synchronous in (
-        ("one worker", 1, False),
-        ("four workers that wait for each other", N_WORKERS, True),
-        ("four workers that don't", N_WORKERS, False),
-    ):
+    for who, (n, synchronous) in workers.items():
         plan = schedule(durations, n, synchronous)
         seconds = plan.end.max()
         idle = f", {idle_share(durations.sum(), n, seconds):.0%} of their time idle" if n > 1 else ""
         plans[f"{who}: {seconds:,.0f} s{idle}"] = plan
-    return plots.schedules(plans), f"The first {N_TRIALS} trials of cnn.csv; " + "; ".join(plans)
+    return plots.schedules(plans), f"The first {n_trials} trials of cnn.csv; " + "; ".join(plans)
 
 
 def a_trial() -> tuple[Figure, str]:
@@ -66,7 +77,7 @@ def a_trial() -> tuple[Figure, str]:
     return figure, "A trial on a worker, not to scale: order, start-up, training, reports, end, gap, the next order"
 
 
-FIGURES = {"three-schedules.svg": three_schedules, "a-trial.svg": a_trial}
+FIGURES = {"three-schedules.svg": three_schedules, "two-schedules.svg": two_schedules, "a-trial.svg": a_trial}
 
 
 def draw(folder: Path = STATIC) -> None:

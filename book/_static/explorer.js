@@ -1,0 +1,236 @@
+// The scheduling explorer: brings each figure of the class `explorer` to life. The figure's own image stays, for print
+// and for pages without scripts. The arithmetic is in schedule.js, a panel's chart in explorer-panel.js; the recorded
+// durations come with the page (tools/explorer.py).
+"use strict";
+
+(() => {
+  const SECONDS = 10; // that a whole run takes to play
+  const STEPS = 500; // of the time's slider
+  const SMALL = { workers: 4, trials: 24, spread: "recorded", seed: 0 };
+  const WHOLE = { workers: 8, trials: 64, spread: "recorded", seed: 0 };
+
+  const recorded = JSON.parse(document.getElementById("recorded-durations").textContent);
+  const spreads = planning.spreads(recorded);
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const { seconds } = ExplorerPanel;
+
+  const TIME = `
+    <div class="explorer-axis" aria-hidden="true"></div>
+    <input class="explorer-time" type="range" min="0" max="${STEPS}" aria-label="Time" />
+    <div class="explorer-buttons">
+      <button type="button" data-do="play">
+        <svg viewBox="0 0 10 10" aria-hidden="true"><path /></svg><span>Play</span>
+      </button>
+      <button type="button" data-do="back" aria-label="Step back">Back</button>
+      <button type="button" data-do="step">Step</button>
+      <button type="button" data-do="draw">Other trials</button>
+    </div>`;
+  const SETTINGS = `
+    <div class="explorer-ratios">
+      <p><b data-ratio="here"></b> <span>times faster without waiting</span> <small data-from="here"></small></p>
+      <p><b data-ratio="formula"></b> <span>predicted for trials without end</span>
+        <small data-from="formula"></small></p>
+    </div>
+    <div class="explorer-settings">
+      <label>Workers <input type="range" name="workers" min="1" max="64" /><b aria-hidden="true"></b></label>
+      <label>Trials <input type="range" name="trials" min="8" max="500" /><b aria-hidden="true"></b></label>
+      <fieldset><legend>Spread of their durations</legend></fieldset>
+    </div>`;
+  const STATUS = `<p class="explorer-status" role="status"></p>`;
+
+  class Explorer {
+    constructor(figure, number) {
+      this.figure = figure;
+      this.small = figure.classList.contains("explorer-small");
+      this.state = { ...(this.small ? SMALL : WHOLE) };
+      this.compared = [new ExplorerPanel("synchronous"), new ExplorerPanel("asynchronous")];
+      this.panels = this.small ? [new ExplorerPanel("alone"), ...this.compared] : this.compared;
+      this.app = document.createElement("div");
+      this.app.className = "explorer-app";
+      this.app.setAttribute("role", "group");
+      this.app.setAttribute("aria-label", "Scheduling explorer");
+      this.app.append(...this.panels.map((panel) => panel.element));
+      this.app.insertAdjacentHTML("beforeend", TIME + (this.small ? "" : SETTINGS) + STATUS);
+      if (!this.small) addSpreads(this.find("fieldset"), number);
+      this.slider = this.find(".explorer-time");
+      this.listen();
+      this.compute();
+      figure.prepend(this.app);
+      figure.classList.add("explorer-live");
+      if (this.small && !calm.matches) whenSeen(this.app, () => this.play());
+    }
+
+    find(selector) {
+      return this.app.querySelector(selector);
+    }
+
+    // Everything that follows from the settings; at first it is shown as it ends.
+    compute() {
+      const { workers, trials, spread, seed } = this.state;
+      this.durations = planning.draw(spreads[spread], trials, seed, spread === "recorded" ? recorded : []);
+      this.panels.forEach((panel) => panel.schedule(this.durations, workers));
+      this.until = Math.max(...this.compared.map((panel) => panel.end));
+      this.moments = [0, ...this.compared.flatMap(({ plan }) => plan.map((trial) => trial.end))].sort((a, b) => a - b);
+      this.panels.forEach((panel) => panel.draw(this.until));
+      drawAxis(this.find(".explorer-axis"), this.until);
+      this.formula = planning.predicted(spreads[spread], workers);
+      if (!this.small) this.showSettings();
+      this.pause();
+      this.seek(this.until);
+    }
+
+    seek(time) {
+      this.time = Math.min(this.until, Math.max(0, time));
+      this.panels.forEach((panel) => panel.show(this.time));
+      this.slider.value = (this.time / this.until) * STEPS;
+      this.slider.setAttribute("aria-valuetext", `${seconds(this.time)} of ${seconds(this.until)}`);
+    }
+
+    play() {
+      if (this.playing) return;
+      if (this.time >= this.until) this.seek(0);
+      this.showPlaying(true);
+      let before = performance.now();
+      const next = (now) => {
+        const passed = Math.max(0, Math.min(100, now - before)) / 1000;
+        before = now;
+        this.seek(this.time + (passed / SECONDS) * this.until);
+        if (this.time < this.until) this.frame = requestAnimationFrame(next);
+        else this.pause();
+      };
+      this.frame = requestAnimationFrame(next);
+    }
+
+    pause() {
+      cancelAnimationFrame(this.frame);
+      this.showPlaying(false);
+      this.say();
+    }
+
+    showPlaying(playing) {
+      this.playing = playing;
+      this.find("[data-do=play] span").textContent = playing ? "Pause" : "Play";
+      this.find("[data-do=play] path").setAttribute("d", playing ? "M1 0h3v10h-3zM6 0h3v10h-3z" : "M1 0v10l9-5z");
+    }
+
+    // To the next or the last moment at which a trial ends.
+    step(direction) {
+      const others = this.moments.filter((moment) => direction * (moment - this.time) > 0);
+      this.pause();
+      this.seek((direction > 0 ? others[0] : others.at(-1)) ?? this.time);
+    }
+
+    // For those who do not see the charts: what they show, once the hand has been off the control for a moment.
+    say() {
+      clearTimeout(this.saying);
+      if (!this.app.contains(document.activeElement)) return;
+      this.saying = setTimeout(() => {
+        const said = this.panels.map((panel) => panel.summary(this.time)).join(" ");
+        this.find(".explorer-status").textContent = `At ${seconds(this.time)}: ${said}`;
+      }, 500);
+    }
+
+    showSettings() {
+      for (const name of ["workers", "trials"]) {
+        const input = this.find(`[name=${name}]`);
+        input.value = this.state[name];
+        input.nextElementSibling.textContent = this.state[name];
+      }
+      this.find(`[value=${this.state.spread}]`).checked = true;
+      const [waiting, free] = this.compared.map((panel) => panel.end);
+      const { longest, average, ratio } = this.formula;
+      const exact = (value) => `${value.toFixed(1)}\u00a0s`;
+      const text = {
+        "[data-ratio=here]": (waiting / free).toFixed(2),
+        "[data-from=here]": `these trials: ${seconds(waiting)} / ${seconds(free)}`,
+        "[data-ratio=formula]": ratio.toFixed(2),
+        "[data-from=formula]": `longest of ${this.state.workers}: ${exact(longest)} / average: ${exact(average)}`,
+      };
+      for (const [selector, words] of Object.entries(text)) this.find(selector).textContent = words;
+    }
+
+    listen() {
+      const actions = {
+        play: () => (this.playing ? this.pause() : this.play()),
+        back: () => this.step(-1),
+        step: () => this.step(1),
+        draw: () => this.set("seed", this.state.seed + 1),
+      };
+      this.app.addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());
+      this.app.addEventListener("input", ({ target }) => {
+        if (target === this.slider) this.goTo(this.slider.value / STEPS);
+        else if (target.type === "radio") this.set("spread", target.value);
+        else this.set(target.name, Number(target.value));
+      });
+      for (const { chart } of this.panels) this.dragOn(chart);
+    }
+
+    set(name, value) {
+      this.state[name] = value;
+      this.compute();
+    }
+
+    goTo(share) {
+      this.pause();
+      this.seek(share * this.until);
+    }
+
+    // By mouse or touch, time is also dragged on the charts themselves.
+    dragOn(chart) {
+      const drag = (event) => {
+        const { left, width } = chart.getBoundingClientRect();
+        this.goTo((event.clientX - left) / width);
+      };
+      chart.addEventListener("pointerdown", (event) => {
+        chart.setPointerCapture(event.pointerId);
+        drag(event);
+      });
+      chart.addEventListener("pointermove", (event) => chart.hasPointerCapture(event.pointerId) && drag(event));
+    }
+  }
+
+  function drawAxis(axis, until) {
+    const power = 10 ** Math.floor(Math.log10(until / 5));
+    const tick = power * [1, 2, 5, 10].find((factor) => factor * power >= until / 5);
+    axis.replaceChildren();
+    for (let at = 0; at < 0.97 * until; at += tick) {
+      const label = document.createElement("span");
+      label.textContent = at ? at.toLocaleString("en") : "0 s";
+      label.style.left = `${(100 * at) / until}%`;
+      axis.append(label);
+    }
+  }
+
+  // A radio button for each spread, with a picture of it: twenty trials, the shortest first.
+  function addSpreads(fieldset, number) {
+    for (const [name, spread] of Object.entries(spreads)) {
+      const { average } = planning.predicted(spread, 1);
+      const bars = Array.from({ length: 20 }, (_, i) => {
+        const height = (2.3 * spread.quantile((i + 0.5) / 20)) / average;
+        return `M${3 * i} 10h2v${-height}h-2z`;
+      });
+      fieldset.insertAdjacentHTML(
+        "beforeend",
+        `<label><input type="radio" name="spread-${number}" value="${name}" />
+          <svg viewBox="0 0 59 10" preserveAspectRatio="none" aria-hidden="true"><path d="${bars.join("")}" /></svg>
+          <span>${name}</span></label>`,
+      );
+    }
+  }
+
+  function whenSeen(element, action) {
+    const observer = new IntersectionObserver(
+      ([entry]) => {
+        if (!entry.isIntersecting) return;
+        observer.disconnect();
+        action();
+      },
+      { threshold: 0.6 },
+    );
+    observer.observe(element);
+  }
+
+  document.querySelectorAll("figure.explorer").forEach((figure, number) => {
+    figure.explorer = new Explorer(figure, number); // for tests, and for the curious
+  });
+})();

@@ -1,0 +1,327 @@
+"""The scheduling explorer, in a browser, on a tiny book of the real settings."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from async_hpo import plots, tables
+from async_hpo.schedule import expected_maximum, idle_share, schedule
+from tools.explorer import recorded_durations
+from tools.notebooks import ROOT
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+slow = pytest.mark.slow
+FIGURE = """
+```{{figure}} _static/three-schedules.svg
+:figclass: {}
+:alt: Schedules.
+
+A caption.
+```
+"""
+PAGES = {"index": "explorer explorer-small", "whole": "explorer", "none": "another"}
+SPREADS = ["constant", "uniform", "recorded", "exponential", "log-normal"]
+OUR_SCRIPTS = re.compile(r"/(schedule|explorer|explorer-panel)\.js")
+STATE = """() => {
+    const {durations, panels, until, time, formula, playing} = document.querySelector("figure.explorer").explorer;
+    return {durations, until, time, formula, playing: !!playing, plans: panels.map(({plan}) => plan)};
+}"""
+
+
+def build(folder):
+    command = [sys.executable, "-m", "tools.build"]
+    result = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A book with a small explorer, a whole one, and none, as a folder of pages."""
+    folder = tmp_path_factory.mktemp("book")
+    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.md", "lenet*"))
+    shutil.copy(ROOT / "_config.yml", folder)
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/whole\n- file: book/none\n"
+    )
+    for name, classes in PAGES.items():
+        (folder / "book" / f"{name}.md").write_text(f"# Page\n{FIGURE.format(classes)}")
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if CHROMIUM is None or importlib.util.find_spec("playwright") is None:
+        pytest.skip("needs Playwright for Python, and chromium on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, book):
+    """Opens a page of the book from its file; what goes wrong on it, or is asked of another host, fails the test."""
+
+    @contextmanager
+    def opened(name, before=None, **options):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        page, wrong = context.new_page(), []
+        page.on("pageerror", lambda error: wrong.append(error.stack) if OUR_SCRIPTS.search(error.stack or "") else None)
+        page.on("console", lambda said: wrong.append(said.text) if OUR_SCRIPTS.search(said.location["url"]) else None)
+        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else wrong.append(asked.url))
+        if before:
+            before(page)
+        page.goto((book / "_build" / "html" / "book" / f"{name}.html").as_uri())
+        try:
+            yield page
+        finally:
+            context.close()
+        assert not wrong
+
+    return opened
+
+
+@pytest.fixture
+def whole(visit):
+    with visit("whole", reduced_motion="reduce") as page:
+        yield page
+
+
+def choose(page, **settings):
+    if spread := settings.pop("spread", None):
+        page.get_by_role("radio", name=spread).check(force=True)
+    for name, value in settings.items():
+        page.get_by_role("slider", name=name.capitalize()).fill(str(value))
+    return page.evaluate(STATE)
+
+
+def test_durations_on_the_page_are_those_of_the_table():
+    expected = tables.durations(tables.read_table("cnn"))
+    assert recorded_durations(tables.RECORDINGS / "cnn.csv") == list(expected)
+
+
+def test_colours_are_those_of_the_figures():
+    style = (ROOT / "book" / "_static" / "explorer.css").read_text()
+    assert f"--trial: {plots.INK};" in style and f"--waiting: {plots.WAITING};" in style
+
+
+def times_of(spread):
+    """What stands for a spread on the page of stragglers."""
+    quantiles = (np.arange(100_000) + 0.5) / 100_000
+    return {
+        "constant": lambda: np.ones(1),
+        "uniform": lambda: quantiles,
+        "recorded": lambda: tables.durations(tables.read_table("cnn")).to_numpy(),
+        "exponential": lambda: -np.log(1 - quantiles),
+        "log-normal": lambda: np.exp([NormalDist().inv_cdf(share) for share in quantiles]),
+    }[spread]()
+
+
+@slow
+@pytest.mark.parametrize("spread", SPREADS)
+def test_schedules_and_the_formula_are_those_of_the_book(whole, spread):
+    times, average = times_of(spread), tables.durations(tables.read_table("cnn")).mean()
+    for workers in (1, 3, 8, 64):
+        state = choose(whole, workers=workers, trials=150, spread=spread)
+        durations = state["durations"]
+        assert len(durations) == 150
+        for plan, synchronous in zip(state["plans"], (True, False), strict=True):
+            expected = schedule(durations, workers, synchronous)
+            assert [trial["worker"] for trial in plan] == list(expected.worker)
+            for column in ("start", "end"):
+                assert [trial[column] for trial in plan] == pytest.approx(list(expected[column]), abs=1e-9)
+
+        formula, ratio = state["formula"], expected_maximum(times, workers) / times.mean()
+        assert formula["ratio"] == pytest.approx(ratio, rel=1e-9 if len(times) < 100 else 2e-3)
+        assert formula["average"] == pytest.approx(average, rel=1e-3)
+        assert whole.locator("[data-ratio=formula]").inner_text() == f"{formula['ratio']:.2f}"
+        waiting, free = (max(trial["end"] for trial in plan) for plan in state["plans"])
+        assert float(whole.locator("[data-ratio=here]").inner_text()) == pytest.approx(waiting / free, abs=0.0051)
+
+
+@slow
+def test_trials_are_drawn_from_their_spread_and_again_the_same(visit):
+    visits = []
+    for _ in range(2):
+        with visit("whole", reduced_motion="reduce") as page:
+            first = {spread: choose(page, trials=500, spread=spread)["durations"] for spread in SPREADS}
+            page.get_by_role("button", name="Other trials").click()
+            visits.append((first, {spread: choose(page, spread=spread)["durations"] for spread in SPREADS}))
+    assert visits[0] == visits[1], "the same state shows the same trials"
+    recorded = times_of("recorded")
+    for spread in SPREADS:
+        first, other = (draw[spread] for draw in visits[0])
+        assert (first != other) == (spread != "constant")
+        scaled = times_of(spread) / times_of(spread).mean() * recorded.mean()
+        for share in (0.1, 0.5, 0.9):  # seeds are fixed: no luck in it
+            assert np.quantile(first + other, share) == pytest.approx(np.quantile(scaled, share), rel=0.15)
+    first, other = (draw["recorded"] for draw in visits[0])
+    assert first[:64] == list(recorded) and set(first + other) == set(recorded)
+
+
+@slow
+def test_numbers_count_up_to_what_the_schedule_says(whole):
+    state = choose(whole, workers=5, trials=40, spread="exponential")
+    for share in (0, 0.3, 0.7, 1):
+        whole.get_by_role("slider", name="Time").fill(str(round(500 * share)))
+        time = whole.evaluate(STATE)["time"]
+        assert time == pytest.approx(share * state["until"])
+        for plan, panel in zip(state["plans"], ("synchronous", "asynchronous"), strict=True):
+            now = min(time, max(trial["end"] for trial in plan))
+            busy = sum(max(0, min(now, trial["end"]) - trial["start"]) for trial in plan)
+            finished = sum(trial["end"] <= now for trial in plan)
+            idle = idle_share(busy, 5, now) if now else 0
+            numbers = whole.locator(f".explorer-{panel} .explorer-numbers").inner_text().replace("\u00a0", " ")
+            assert numbers.split("\n") == [
+                f"{finished} of 40 trials",
+                f"{100 * max(0, idle):.0f} % idle",
+                f"{now:.0f} s",
+            ]
+
+
+@slow
+def test_all_of_it_works_from_the_keyboard(whole):
+    focused = "(e => e.getAttribute('aria-label') ?? (e.labels?.[0] ?? e).innerText.trim().split('\\n')[0])"
+    whole.locator("article h1").click()
+    visited = {}
+    for _ in range(60):
+        whole.keyboard.press("Tab")
+        if whole.evaluate("!!document.activeElement.closest('.explorer-app')"):
+            visited[whole.evaluate(f"{focused}(document.activeElement)")] = whole.evaluate(
+                "(e => getComputedStyle(e.type == 'radio' ? e.parentElement : e).outlineStyle)(document.activeElement)"
+            )
+    assert list(visited) == ["Time", "Play", "Step back", "Step", "Other trials", "Workers", "Trials", "recorded"]
+    assert set(visited.values()) == {"solid"}, "where the keyboard is can be seen"
+
+    whole.get_by_role("slider", name="Workers").focus()
+    before = whole.evaluate(STATE)
+    whole.keyboard.press("ArrowRight")
+    after = whole.evaluate(STATE)
+    assert before["plans"] != after["plans"] and max(trial["worker"] for trial in after["plans"][0]) == 8
+    whole.get_by_role("slider", name="Trials").focus()
+    whole.keyboard.press("Home")
+    assert len(whole.evaluate(STATE)["durations"]) == 8
+    whole.get_by_role("radio", name="recorded").focus()
+    whole.keyboard.press("ArrowRight")
+    assert whole.get_by_role("radio", name="exponential").is_checked()
+
+    state = whole.evaluate(STATE)
+    whole.get_by_role("button", name="Step back").focus()
+    whole.keyboard.press("Enter")
+    ends = sorted({trial["end"] for plan in state["plans"] for trial in plan})
+    assert whole.evaluate(STATE)["time"] == ends[-2]
+    whole.get_by_role("button", name="Step", exact=True).focus()
+    whole.keyboard.press("Space")
+    assert whole.evaluate(STATE)["time"] == ends[-1]
+    whole.get_by_role("slider", name="Time").focus()
+    whole.keyboard.press("Home")
+    assert whole.evaluate(STATE)["time"] == 0
+    whole.get_by_role("button", name="Play").focus()
+    whole.keyboard.press("Space")
+    assert whole.evaluate(STATE)["playing"]
+    whole.keyboard.press("Space")  # it says Pause now
+    assert not whole.evaluate(STATE)["playing"]
+    status = whole.get_by_role("status")
+    status.filter(has_text=re.compile(r"^At \d+\ss: 9 synchronous workers: \d of 8 trials")).wait_for(state="attached")
+
+
+@slow
+def test_time_is_dragged_on_the_charts_by_mouse_and_by_touch(visit):
+    for touch in (False, True):
+        with visit("whole", viewport={"width": 390, "height": 844}, has_touch=touch, reduced_motion="reduce") as page:
+            chart = page.locator(".explorer-asynchronous .explorer-chart")
+            chart.scroll_into_view_if_needed()
+            box = chart.bounding_box()
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            if touch:
+                page.touchscreen.tap(x, y)
+            else:
+                page.mouse.move(box["x"] + 5, y)
+                page.mouse.down()
+                page.mouse.move(x, y)
+                page.mouse.up()
+            state = page.evaluate(STATE)
+            assert state["time"] == pytest.approx(state["until"] / 2, rel=0.02)
+            page.get_by_role("slider", name="Workers").fill("64")
+            assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing sticks out"
+
+
+@slow
+def test_the_small_one_plays_once_by_itself(visit):
+    with visit("index", before=lambda page: page.clock.install()) as page:
+        page.wait_for_function(f"({STATE})().playing")
+        page.clock.run_for(2000)
+        state = page.evaluate(STATE)
+        assert 0 < state["time"] < state["until"]
+        page.clock.run_for(12_000)
+        state = page.evaluate(STATE)
+        assert state["time"] == state["until"] and not state["playing"]
+        page.mouse.wheel(0, 2000)
+        page.mouse.wheel(0, -2000)
+        page.clock.run_for(1000)
+        assert page.evaluate(STATE)["time"] == state["until"]
+        assert page.locator("figure").inner_text().replace("\u00a0", " ").count("170 s") >= 1, "as in the text"
+
+
+@slow
+def test_nothing_moves_by_itself_for_who_wants_it_calm(visit):
+    with visit("index", reduced_motion="reduce") as page:
+        page.wait_for_timeout(500)
+        state = page.evaluate(STATE)
+        assert state["time"] == state["until"] and not state["playing"]
+        page.get_by_role("button", name="Play").click()
+        assert page.evaluate(STATE)["playing"], "when asked to, it does"
+
+
+@slow
+@pytest.mark.parametrize("name", ["index", "whole"])
+def test_it_is_a_figure_without_scripts_and_on_paper(visit, name):
+    for options in ({"java_script_enabled": False}, {}):
+        with visit(name, **options) as page:
+            page.emulate_media(media="print" if not options else "screen")
+            assert page.get_by_alt_text("Schedules.").is_visible()
+            assert page.get_by_text("A caption.").is_visible()
+            assert not page.locator(".explorer-app").is_visible()
+
+
+@slow
+def test_other_pages_load_none_of_it_and_a_renewed_table_reaches_the_page(book, tmp_path):
+    folder = shutil.copytree(book, tmp_path / "copy")
+    html = folder / "_build" / "html" / "book"
+    assert "explorer.js" in (html / "whole.html").read_text()
+    assert not re.search(
+        r"explorer|schedule\.js|recorded-durations", (html / "none.html").read_text().split("<body")[0]
+    )
+    table = folder / "book" / "recordings" / "cnn.csv"
+    text = table.read_text()
+    longest = max(recorded_durations(table))
+    assert str(longest) in (html / "whole.html").read_text()
+    table.write_text(text.replace(str(longest), "1234.5"))
+    build(folder)
+    assert "1234.5" in (html / "whole.html").read_text()
+
+
+@slow
+@pytest.mark.idle
+def test_sixty_frames_a_second_with_many_workers_and_trials(whole):
+    choose(whole, workers=64, trials=500, spread="log-normal")
+    times = whole.evaluate("""async () => {
+        document.querySelector("[data-do=play]").click();
+        const times = [];
+        while (times.length < 240) times.push(await new Promise(requestAnimationFrame));
+        return times;
+    }""")
+    assert whole.evaluate(STATE)["playing"]
+    assert 239 / (times[-1] - times[0]) * 1000 > 58

@@ -1,0 +1,57 @@
+"""A Sphinx extension: a figure of the class `explorer` becomes the scheduling explorer where the page can run scripts.
+
+    ```{figure} picture.svg
+    :figclass: explorer
+    ...
+
+It stays the figure that it is in JupyterLab, on paper, and where scripts are off. `explorer explorer-small` is the one
+that plays by itself. Its scripts and style are in book/_static; the recorded durations are read from the table here.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("doctree-read", depend_on_table)
+    app.connect("html-page-context", add_to_page)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def recorded_durations(path: Path) -> list[float]:
+    """Seconds that each trial of a table takes, as `async_hpo.tables.durations` has them. The environment that renders
+    the book has no pandas."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(line for line in file if not line.startswith("#"))
+        seconds: dict[int, float] = {}
+        for row in rows:
+            trial = int(row["trial"])
+            seconds[trial] = max(seconds.get(trial, 0.0), float(row["seconds"]))
+    return [seconds[trial] for trial in sorted(seconds)]
+
+
+def depend_on_table(app: Sphinx, doctree: nodes.document) -> None:
+    if _explores(doctree):
+        app.env.note_dependency(str(_table(app)))
+
+
+def add_to_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
+    if doctree is None or not _explores(doctree):
+        return
+    durations = json.dumps(recorded_durations(_table(app)))
+    app.add_js_file(None, body=durations, type="application/json", id="recorded-durations")
+    for script in ("schedule.js", "explorer-panel.js", "explorer.js"):  # in this order
+        app.add_js_file(script, loading_method="defer")
+    app.add_css_file("explorer.css")
+
+
+def _explores(doctree: nodes.document) -> bool:
+    return any("explorer" in figure["classes"] for figure in doctree.findall(nodes.figure))
+
+
+def _table(app: Sphinx) -> Path:
+    return Path(app.srcdir, "book", "recordings", "cnn.csv")
