@@ -11,15 +11,17 @@ from pathlib import Path
 
 BUILD = Path("_build")
 STATIC = Path("book", "_static")
+EXTENSION = Path(__file__).with_name("site")
 NAME = "asynchronous-random-search"
 ZIP = BUILD / f"{NAME}.zip"
 FIRST_PAGE = "book/index.html"
 
 
-def static_files_changed() -> bool:
-    """Sphinx copies them only when it writes a page anew."""
-    copies = BUILD / "html" / "_static"
-    return any(
+def must_start_over(page: Path) -> bool:
+    """Sphinx copies static files only when it writes a page anew, and does not look at its extensions' code."""
+    copies = page.parent / "_static"
+    written = page.stat().st_mtime
+    return any(file.stat().st_mtime > written for file in EXTENSION.glob("*.py")) or any(
         not (copies / file.name).exists() or not filecmp.cmp(file, copies / file.name, shallow=False)
         for file in STATIC.iterdir()
     )
@@ -28,7 +30,7 @@ def static_files_changed() -> bool:
 def build(builder: str = "html") -> Path:
     """Build the book, and return its first page."""
     page = BUILD / builder / "index.html"
-    if page.exists() and static_files_changed():
+    if page.exists() and must_start_over(page):
         shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
     start = "from jupyter_book.cli.main import main; main()"  # it has no `python -m`
     command = [sys.executable, "-c", start, "build", ".", "-W", "--keep-going", "--quiet", "--builder", builder]
@@ -45,7 +47,9 @@ def lead_to_first_page(page: Path) -> None:
     shared = "\n".join(re.findall(r"<title>.*?</title>|<meta (?:property|name)=\"(?:og|twitter):[^>]*>", head))
     refresh = f'<meta http-equiv="refresh" content="0; url={FIRST_PAGE}">'
     link = f'<p><a href="{FIRST_PAGE}">To the first page</a></p>'
-    page.write_text(f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n{refresh}\n{shared}\n{link}\n</html>\n')
+    page.write_text(
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n{refresh}\n{shared}\n{link}\n</html>\n'
+    )
 
 
 def write_zip(html: Path) -> None:

@@ -7,15 +7,24 @@ import tempfile
 from pathlib import Path
 
 from tools.browser import MISSING, find_browser
-from tools.build import BUILD, NAME, build
+from tools.build import BUILD, FIRST_PAGE, NAME, build
 
 PDF = BUILD / f"{NAME}.pdf"
 
 
+def single_page(folder: Path) -> str:
+    """Sphinx writes it below `book/`, with links as if it were above: it goes there, and its links lead to itself."""
+    return (folder / FIRST_PAGE).read_text().replace(f'href="{FIRST_PAGE}#', 'href="#')
+
+
 def print_page(browser: str, page: Path, pdf: Path) -> None:
     with tempfile.TemporaryDirectory() as profile:  # not the reader's own, which a running browser holds
-        command = [browser, "--headless", f"--user-data-dir={profile}", f"--print-to-pdf={pdf}", "--no-pdf-header-footer"]
-        command += ["--generate-pdf-document-outline", *(["--no-sandbox"] if os.getuid() == 0 else [])]
+        command = [browser, "--headless", "--disable-gpu", f"--user-data-dir={profile}", f"--print-to-pdf={pdf}"]
+        command += [
+            "--no-pdf-header-footer",
+            "--generate-pdf-document-outline",
+            *(["--no-sandbox"] if os.getuid() == 0 else []),
+        ]
         result = subprocess.run([*command, page.resolve().as_uri()], capture_output=True, text=True)
     if result.returncode != 0 or not pdf.exists():
         sys.exit(f"make: {browser} printed no PDF: {(result.stderr.splitlines() or ['no reason given'])[-1]}")
@@ -26,6 +35,7 @@ def main() -> None:
     if browser is None:
         sys.exit(f"make: the PDF is printed by a browser, and there is {MISSING}")
     page = build("singlehtml")
+    page.write_text(single_page(page.parent))
     PDF.unlink(missing_ok=True)
     print_page(browser, page, PDF)
     print(f"The PDF is ready: {PDF}")

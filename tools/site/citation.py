@@ -24,7 +24,9 @@ class HowToCite(SphinxDirective):
 
 
 def bibtex(cited: dict[str, Any], url: str) -> str:
-    authors = " and ".join(author.get("name") or f"{author['family-names']}, {author['given-names']}" for author in cited["authors"])
+    authors = " and ".join(
+        author.get("name") or f"{author['family-names']}, {author['given-names']}" for author in cited["authors"]
+    )
     fields = {
         "author": f"{{{authors}}}" if any("name" in author for author in cited["authors"]) else authors,
         "title": f"{{{cited['title']}}}",

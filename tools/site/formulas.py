@@ -42,7 +42,9 @@ def drawn(node: nodes.Element, in_line: bool) -> str:
         LOGGER.warning("a formula that cannot be typeset (%s): %s", error, tex, location=node)
         return f"<code>{escape(tex)}</code>"
     below = formula.getyofst() / SIZE
-    return re.sub(r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"', lambda found: start(found, below, tex), picture, count=1)
+    return re.sub(
+        r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"', lambda found: start(found, below, tex), picture, count=1
+    )
 
 
 def start(found: re.Match[str], below: float, tex: str) -> str:

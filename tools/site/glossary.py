@@ -10,6 +10,8 @@ from sphinx.config import Config
 
 PAGE = "book/glossary"
 FENCE = re.compile(r"^```\{glossary\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: Terms that are everyday words as well: only the glossary and the drawing of a trial explain them.
+EVERYDAY = {"batch", "busy", "gap", "order", "useful"}
 #: Text in these is left alone: names, code, what is a link already, what stands beside the text.
 NOT_IN = (
     nodes.title, nodes.reference, addnodes.pending_xref, nodes.literal, nodes.literal_block, nodes.raw, nodes.math,
@@ -33,7 +35,7 @@ def read_terms(app: Sphinx, config: Config) -> None:
 def link_terms(app: Sphinx, doctree: nodes.document) -> None:
     if app.env.docname == PAGE:
         return
-    missing = set(app.config.glossary_terms)
+    missing = set(app.config.glossary_terms) - EVERYDAY
     for text in list(doctree.findall(nodes.Text)):
         if missing and is_prose(text):
             link_first(text, missing, app.env.docname)

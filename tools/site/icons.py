@@ -1,7 +1,7 @@
 """The icons that the pages use, and no others: the theme brings 1.5 MB of them to every page.
 
-Its script of all icons is left out of the pages (see book/_templates/layout.html); a style sheet with the few that occur
-takes its place, drawn from the same paths.
+Its script of all icons is left out of the pages (see book/_templates/layout.html). A style sheet with the few that
+occur takes its place, drawn from the same paths.
 """
 
 import re
@@ -47,7 +47,9 @@ def draw(app: Sphinx, exception: Exception | None) -> None:
 
 
 def rule(name: str, paths: str) -> str:
-    found = re.search(rf'[{{,]"?{name}"?:\[(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]', paths)
+    shape = r'(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]'
+    older = rf'\[(\d+),(\d+),\[[^\]]*"{name}"[^\]]*\],"[0-9a-f]+","([^"]+)"\]'  # it has been renamed since
+    found = re.search(rf'[{{,]"?{name}"?:\[{shape}', paths) or re.search(older, paths)
     if not found:
         raise ExtensionError(f"the theme has no icon named {name}")
     width, height, path = found.groups()

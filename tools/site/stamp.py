@@ -8,6 +8,9 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
+MONTHS = ["January", "February", "March", "April", "May", "June"]
+MONTHS += ["July", "August", "September", "October", "November", "December"]
+
 
 def setup(app: Sphinx) -> None:
     app.connect("doctree-read", add_stamp)
@@ -33,5 +36,5 @@ def words(kept: dict[str, Any]) -> str:
 
 
 def spelled_out(day: date) -> str:
-    months = "January February March April May June July August September October November December".split()
-    return f"{day.day} {months[day.month - 1]} {day.year}"
+    """In English, whatever the builder's language."""
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"

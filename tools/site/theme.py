@@ -1,4 +1,4 @@
-"""What the theme leaves to be repaired: pages that a screen reader, a slow line and a browser's console are content with."""
+"""What the theme leaves to be repaired, for screen readers, slow lines and the browser's console."""
 
 import re
 from typing import Any
@@ -15,11 +15,18 @@ REPAIRS = {
     r'<summary aria-label="Toggle hidden content">': "<summary>",
 }
 #: Files of extensions that most pages have no use for -> what a page that uses them contains.
-SELDOM = {"sphinx-design": "sd-", "design-tabs": "sd-", "exercise": "exercise", "togglebutton": "toggle"}
+SELDOM = {
+    "sphinx-thebe": "thebe",
+    "sphinx-design": "sd-",
+    "design-tabs": "sd-",
+    "exercise": "exercise",
+    "togglebutton": "toggle",
+}
 
 
 def setup(app: Sphinx) -> None:
     app.connect("config-inited", without_thebe, priority=900)
+    app.connect("builder-inited", know_all_nodes)
     app.connect("html-page-context", repair, priority=900)
 
 
@@ -29,12 +36,12 @@ def without_thebe(app: Sphinx, config: Config) -> None:
         for listener in list(listeners):
             if listener.handler.__module__ == "sphinx_thebe":
                 app.disconnect(listener.id)
-    app.connect("builder-inited", forget_thebe, priority=900)
 
 
-def forget_thebe(app: Sphinx) -> None:
-    files = app.registry.css_files
-    files[:] = [file for file in files if "thebe" not in file[0]]
+def know_all_nodes(app: Sphinx) -> None:
+    """Where some extensions say how a single page is written, Sphinx forgets what others said of all HTML."""
+    handlers = app.registry.translation_handlers
+    handlers["singlehtml"] = handlers["html"] | handlers.get("singlehtml", {})
 
 
 def repair(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:

@@ -26,6 +26,8 @@ def setup(app: Sphinx) -> None:
 def find_repository(app: Sphinx, config: Config) -> None:
     options = config.html_theme_options
     url = (options.get("repository_url") or from_github_actions()).rstrip("/")
+    if url == from_github_actions():
+        options["repository_provider"] = "github"  # under a name of its own, too
     config.book_repository = options["repository_url"] = url
     for button in ("repository", "issues", "edit_page"):
         options[f"use_{button}_button"] = bool(url)
