@@ -13,7 +13,7 @@ ONLY ?=
 SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab check test execute save record claims bench bench-cluster mutate lock clean
+.PHONY: help book pdf lab check test execute save record claims bench bench-cluster mutate lock clean
 .PHONY: static .venv .venv-book .venv-bench .venv-mutate data
 
 help: ## list the targets
@@ -21,6 +21,9 @@ help: ## list the targets
 
 book: .venv-book ## build the HTML from the stored outputs (no torch, no data): under 2 minutes the first time
 	@$(BOOK) -m tools.build
+
+pdf: .venv-book ## print the book: one PDF with figures, links and formulas (needs Chromium)
+	@$(BOOK) -m tools.pdf
 
 lab: .venv data ## open the notebooks in JupyterLab
 	@cd notebooks && ../$(FULL) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -37,6 +40,7 @@ static: .venv
 	@$(FULL) -m mypy async_hpo tools benchmarks
 	@said=$$($(FULL) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo) || { echo "$$said"; false; }
 	@$(FULL) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(FULL) -m check_jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 execute: .venv data ## run the notebooks at full budget and store their outputs (NOTEBOOK=scheduler: only that one)
 	@$(FULL) -m tools.execute $(NOTEBOOK)

@@ -5,8 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from html import unescape
 
+import nbformat
 import pytest
+from bs4 import BeautifulSoup
 
 from tools.notebooks import ROOT
 
@@ -15,11 +19,16 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(params=["plain", "second copy [2]", "a*b?c", "50% #1 'q' 책"])
 def book(request, tmp_path):
-    """A book of two pages, in a folder of that name, with other files beside them."""
-    folder = tmp_path / request.param / "chapter"
+    return small_book(tmp_path / request.param)
+
+
+def small_book(parent):
+    """A book of two pages, with other files beside them."""
+    folder = parent / "chapter"
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.md", "recordings"))
-    shutil.copy(ROOT / "_config.yml", folder)
+    for name in ("_config.yml", "CITATION.cff"):
+        shutil.copy(ROOT / name, folder)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n  - file: book/[two]\n")
     (folder / "book" / "index.md").write_text("# One\n")
     (folder / "book" / "[two].md").write_text("# Two\n")
@@ -28,9 +37,10 @@ def book(request, tmp_path):
     return folder
 
 
-def build(folder):
+def build(folder, **variables):
     command = [sys.executable, "-m", "tools.build"]
-    result = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
+    env = os.environ | {"PYTHONPATH": "", "GITHUB_REPOSITORY": ""} | variables
+    result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     return result.returncode, result.stdout + result.stderr
 
 
@@ -67,8 +77,61 @@ def test_pages_load_nothing_from_other_sites(book):
     for path in html.rglob("*.html"):
         assert not LOADS.findall(path.read_text()), path.name
     text = (html / "book" / "[two].html").read_text()
-    (script,) = re.findall(r'src="([^"]*mathjax/tex-[^"]*)"', text)
-    assert (html / "book" / script).resolve().is_file(), "MathJax comes with the book"
+    assert re.search(r'<svg role="img" aria-label="x\^2"', text), "a formula is there without a script"
+
+
+def test_a_formula_that_cannot_be_typeset_is_a_warning(plain_book):
+    (plain_book / "book" / "[two].md").write_text("# Two\n\n$\\frac{1}$\n")
+    status, printed = build(plain_book)
+    assert status != 0 and "a formula that cannot be typeset" in printed
+
+
+@pytest.fixture
+def plain_book(tmp_path):
+    return small_book(tmp_path / "plain")
+
+
+def test_ways_in_where_the_address_is_known_and_nowhere_else(plain_book):
+    page = "# One\n\n```{in-a-clone}\nmake book\n```\n\n```{how-to-cite}\n```\n"
+    (plain_book / "book" / "index.md").write_text(page)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Three")])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, plain_book / "book" / "[three].ipynb")
+    (plain_book / "_toc.yml").open("a").write("  - file: book/[three]\n")
+    address = "https://github.com/someone/a-book"
+    for known in (False, True):
+        variables = {"GITHUB_REPOSITORY": "someone/a-book", "GITHUB_SERVER_URL": "https://github.com"} if known else {}
+        status, printed = build(plain_book, **variables)
+        assert status == 0, printed
+        html = plain_book / "_build" / "html" / "book"
+        first, three = (unescape((html / f"{name}.html").read_text()) for name in ("index", "[three]"))
+        words = BeautifulSoup(first, "html.parser").find("article").get_text()
+        assert "make book" in words and (f"git clone {address}\ncd a-book" in words) == known
+        assert (f"url = {{{address}}}" in words) == known
+        assert ('property="og:image" content="https://someone.github.io/a-book/_static/preview.png"' in first) == known
+        for way in (
+            "https://mybinder.org/v2/gh/someone/a-book/main?urlpath=lab/tree/book/",
+            "https://colab.research.google.com/github/someone/a-book/blob/main/book/",
+            "https://codespaces.new/someone/a-book",
+            f"{address}/edit/main/book/",
+            f"{address}/issues/new",
+        ):
+            assert (way in three) == known, way
+
+
+def test_the_zip_holds_all_pages_and_is_the_same_again(plain_book):
+    packed = plain_book / "_build" / "asynchronous-random-search.zip"
+    contents = []
+    for _ in range(2):
+        assert build(plain_book)[0] == 0
+        contents.append(packed.read_bytes())
+        shutil.rmtree(plain_book / "_build" / "html")
+        shutil.rmtree(plain_book / "_build" / ".doctrees")
+    assert contents[0] == contents[1]
+    names = zipfile.ZipFile(packed).namelist()
+    assert {f"asynchronous-random-search/{name}" for name in ("index.html", "book/index.html", "search.html")} <= {
+        *names
+    }
 
 
 def test_a_warning_fails_and_does_not_hide_in_the_next_build(tmp_path, book):

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from tools.dataframes import OWN_STYLE, TABLE, as_in_a_book
+from tools.site.dataframes import OWN_STYLE, TABLE, as_in_a_book
 
 TABLES = {
     "named": pd.DataFrame({"seconds": [1.5, 2.5], "idle": [0, 1]}, index=pd.Index([1, 2], name="workers")),

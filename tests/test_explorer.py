@@ -14,8 +14,8 @@ import pytest
 
 from async_hpo import plots, tables
 from async_hpo.schedule import expected_maximum, idle_share, schedule
-from tools.explorer import recorded_durations
 from tools.notebooks import ROOT
+from tools.site.explorer import recorded_durations
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 slow = pytest.mark.slow

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from async_hpo import plots
-from tools.inline_figures import DARK_GROUND, SVG, contrast, inline, on_dark, on_page
+from tools.site.inline_figures import DARK_GROUND, SVG, contrast, inline, on_dark, on_page
 
 
 @pytest.fixture(scope="module")

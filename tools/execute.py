@@ -4,10 +4,14 @@ python -m tools.execute [scheduler ...]
 """
 
 import os
+import platform
 import shutil
 import sys
 import time
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -18,6 +22,8 @@ from tools.notebooks import notebooks, read
 
 #: Notebooks whose run ships with the book: notebook -> name of the tuner.
 RECORDED = {"scheduler": "lenet-random-search"}
+#: Packages whose version stands at the top of each page, by the name that it has there.
+SHOWN = {"PyTorch": "torch", "Syne Tune": "syne-tune"}
 
 
 def made_from(path: Path) -> dict[str, str]:
@@ -36,11 +42,17 @@ def execute(path: Path) -> None:
     client.execute(cwd=str(path.parent))
     seconds = round(time.monotonic() - start)
     notebook.metadata.language_info = NotebookNode(name="python")
-    notebook.metadata.async_hpo = NotebookNode(made_from=made_from(path), seconds=seconds)
+    notebook.metadata.async_hpo = NotebookNode(made_from=made_from(path), seconds=seconds, **when_and_with_what())
     nbformat.write(notebook, path)
     print(f"{path.name}: {seconds} s", flush=True)
     if path.stem in RECORDED:
         keep_recording(RECORDED[path.stem])
+
+
+def when_and_with_what() -> dict[str, Any]:
+    """What a page says about its outputs (see `tools.site.stamp`), beside their seconds."""
+    versions = {"Python": platform.python_version()} | {name: version(package) for name, package in SHOWN.items()}
+    return {"date": date.today().isoformat(), "versions": versions}
 
 
 def keep_recording(name: str) -> None:

@@ -1,6 +1,6 @@
 // The scheduling explorer: brings each figure of the class `explorer` to life. The figure's own image stays, for print
 // and for pages without scripts. The arithmetic is in schedule.js, a panel's chart in explorer-panel.js; the recorded
-// durations come with the page (tools/explorer.py).
+// durations come with the page (tools/site/explorer.py).
 "use strict";
 
 (() => {

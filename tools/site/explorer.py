@@ -1,4 +1,4 @@
-"""A Sphinx extension: a figure of the class `explorer` becomes the scheduling explorer where the page can run scripts.
+"""A figure of the class `explorer` becomes the scheduling explorer where the page can run scripts.
 
     ```{figure} picture.svg
     :figclass: explorer
@@ -16,10 +16,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: Sphinx) -> None:
     app.connect("doctree-read", depend_on_table)
     app.connect("html-page-context", add_to_page)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def recorded_durations(path: Path) -> list[float]:

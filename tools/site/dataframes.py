@@ -1,4 +1,4 @@
-"""A Sphinx extension: pandas' tables with one row of heads, and the looks of book.css in place of their own."""
+"""Pandas' tables with one row of heads, and the looks of book.css in place of their own."""
 
 import re
 from typing import Any
@@ -14,9 +14,8 @@ OWN_STYLE = re.compile(r"<style scoped>.*?</style>\s*(?=<table)", re.DOTALL)
 TABLE = re.compile(r'<table (?:border="1" class="dataframe"|id="T_\w+")>.*?</table>', re.DOTALL)
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: Sphinx) -> None:
     app.connect("html-page-context", on_page)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def on_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:

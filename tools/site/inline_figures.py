@@ -1,4 +1,4 @@
-"""A Sphinx extension: figures become part of the HTML page, so that they take its colours, on dark pages, too.
+"""Figures become part of the HTML page, so that they take its colours, on dark pages, too.
 
 Matplotlib draws them for white paper. Here the paper goes, black becomes the colour of the text, greys and colours get
 a counterpart for dark pages (CSS `light-dark()`), and white, which separates or stands on a colour, the page's ground.
@@ -22,9 +22,8 @@ DARK_GROUND = "#121212"  # the theme's
 CONTRAST = 4.5  # of a colour on its ground (WCAG 2.2, AA)
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: Sphinx) -> None:
     app.add_post_transform(InlineFigures)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 class InlineFigures(SphinxPostTransform):

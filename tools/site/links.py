@@ -1,4 +1,4 @@
-"""A Sphinx extension: links to a figure or an exercise on another page, `[text](other.ipynb#label)`.
+"""Links to a figure or an exercise on another page, `[text](other.ipynb#label)`.
 
 MyST knows headings behind the `#`, not labels. Links to files work in JupyterLab, too; the role `{ref}` does not.
 """
@@ -12,9 +12,8 @@ from sphinx.domains.std import StandardDomain
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: Sphinx) -> None:
     app.add_post_transform(LabelsOfOtherPages)
-    return {"parallel_read_safe": True}
 
 
 class LabelsOfOtherPages(SphinxPostTransform):

@@ -1,0 +1,207 @@
+"""The built book in a browser: every page from `file:`, wide and on a phone, in light and in dark."""
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlparse
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from bs4 import BeautifulSoup
+from playwright.sync_api import sync_playwright
+from sphinx_external_toc.parsing import parse_toc_yaml
+
+from tools.browser import MISSING, find_browser
+from tools.notebooks import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not find_browser(), reason=MISSING)]
+
+HTML = ROOT / "_build" / "html"
+NAMES = [*parse_toc_yaml(ROOT / "_toc.yml"), "search", "404"]
+PAGES = pytest.mark.parametrize("name", NAMES)
+WIDE, PHONE = 1280, 390
+MEGABYTE = 1_000_000
+
+#: What axe calls serious or critical and we leave as it is: rule -> (selector, reason).
+ACCEPTED: dict[str, tuple[str, str]] = {}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    subprocess.run([sys.executable, "-m", "tools.build"], cwd=ROOT, check=True)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser):
+    page = browser.new_page()
+    page.set_default_timeout(30_000)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def visit(tab):
+    """Open a page, and keep what it asked for and what it said."""
+    asked, said = [], []
+    listeners = {
+        "request": lambda request: asked.append(request.url),
+        "requestfailed": lambda request: said.append(f"not found: {request.url}"),
+        "console": lambda message: message.type in ("error", "warning") and said.append(message.text),
+        "pageerror": lambda error: said.append(str(error)),
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
+
+    def visit(name, width=WIDE):
+        tab.set_viewport_size({"width": width, "height": 844 if width == PHONE else 800})
+        tab.emulate_media(color_scheme="light", reduced_motion="reduce")  # colours change at once
+        tab.goto(address(name), wait_until="load")
+        return tab, asked, said
+
+    yield visit
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
+
+
+def address(name):
+    return (HTML / f"{name}.html").as_uri()
+
+
+UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
+SERIOUS = """async ([rules, without]) => {
+    const all = {rules: {"label-content-name-mismatch": {enabled: true}}};
+    const some = rules ? {runOnly: {type: "rule", values: rules}} : all;
+    const options = {resultTypes: ["violations"], preload: false, ...some};
+    const {violations} = await axe.run({include: [document], exclude: without}, options);
+    const bad = violations.filter(one => ["serious", "critical"].includes(one.impact));
+    return bad.flatMap(one => one.nodes.map(node => [one.id, node.target.flat().join(" "), node.html.slice(0, 120)]));
+}"""
+#: Those whose verdict depends on colours.
+COLOURS = ["color-contrast", "link-in-text-block"]
+
+
+def serious(page, rules=None):
+    """What axe finds on the page, one line each. The colours of code, slow to check, do not depend on the width."""
+    without = [".highlight pre"] if page.viewport_size["width"] == PHONE else []
+    found = page.evaluate(SERIOUS, [rules, without])
+    return [" | ".join(line) for line in found if not accepted(page, *line[:2])]
+
+
+def accepted(page, rule, target):
+    return rule in ACCEPTED and page.evaluate(f"document.querySelector({target!r})?.matches({ACCEPTED[rule][0]!r})")
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+@PAGES
+def test_everyone_can_read_it_in_light_and_in_dark(visit, name, width):
+    page, asked, said = visit(name, width)
+    assert not [url for url in asked if urlparse(url).scheme not in ("file", "data", "blob")], "other hosts"
+    page.evaluate(UNFOLD)
+    page.evaluate(AXE_SCRIPT)
+    found = {"light": serious(page)}
+    page.emulate_media(color_scheme="dark")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    found["dark"] = serious(page, COLOURS)
+    assert not said
+    assert not found["light"] and not found["dark"]
+
+
+WIDER = """width => [...document.querySelectorAll("body *")]
+    .filter(one => one.getBoundingClientRect().right > width + 1 && one.checkVisibility())
+    .map(one => one.tagName + "." + one.className).slice(0, 5)"""
+SMALL = """() => [...document.querySelectorAll("article :is(p, li, dd, figcaption)")]
+    .filter(one => one.checkVisibility() && one.innerText.trim() && !one.closest("aside, .sidebar, footer"))
+    .filter(one => parseFloat(getComputedStyle(one).fontSize) < 16)
+    .map(one => getComputedStyle(one).fontSize + " " + one.innerText.slice(0, 60)).slice(0, 5)"""
+
+
+@PAGES
+def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
+    page, _, _ = visit(name, PHONE)
+    page.evaluate(UNFOLD)
+    page.evaluate("window.scrollTo(1000, 0)")
+    assert page.evaluate("window.scrollX") == 0, page.evaluate(WIDER, PHONE)
+    assert not page.evaluate(SMALL)
+
+
+@PAGES
+def test_it_is_light(visit, name):
+    page, asked, _ = visit(name)
+    page.evaluate("document.querySelectorAll('img').forEach(one => one.loading = 'eager')")
+    page.wait_for_load_state("networkidle")
+    files = {path_of(url) for url in asked if url.startswith("file:")}
+    sizes = sorted(((path.stat().st_size, path.name) for path in files), reverse=True)
+    assert sum(size for size, _ in sizes) < MEGABYTE, sizes[:6]
+
+
+def path_of(url):
+    return Path(unquote(urlparse(url).path))
+
+
+@pytest.fixture(scope="module")
+def without_scripts(browser):
+    context = browser.new_context(java_script_enabled=False, viewport={"width": WIDE, "height": 800})
+    yield context.new_page()
+    context.close()
+
+
+@PAGES
+def test_without_scripts_text_and_figures_are_there(without_scripts, name):
+    page = without_scripts
+    page.goto(address(name), wait_until="load")
+    article = page.locator("main" if name == "search" else "article")
+    assert len(article.inner_text()) > (40 if name in ("search", "404") else 500)
+    for image in article.locator("img").all():
+        image.scroll_into_view_if_needed()
+        assert image.is_visible() and image.evaluate("one => one.naturalWidth") > 0
+    assert not [text for text in article.locator(".math").all_inner_texts() if "\\" in text], "a formula in TeX"
+
+
+def test_search_finds_words_from_file(visit):
+    page, _, said = visit("notebooks/objective")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("straggler")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=straggler*")
+    first = page.locator("#search-results li a").first
+    first.wait_for()
+    page.wait_for_function("document.querySelectorAll('#search-results li').length >= 3")
+    first.click()
+    page.wait_for_load_state()
+    assert page.locator("article").inner_text().lower().count("straggler")
+    assert not said
+
+
+@pytest.fixture(scope="module")
+def soups(browser):
+    """All pages, parsed. They need no browser, but to be built."""
+    paths = [path for path in HTML.rglob("*.html") if "_static" not in path.parts]
+    return {path: BeautifulSoup(path.read_text(), "html.parser") for path in paths}
+
+
+def test_no_link_and_no_anchor_is_broken(soups):
+    ids = {path: {one.get("id") or one.get("name") for one in soup.find_all()} for path, soup in soups.items()}
+    broken = []
+    for page, soup in soups.items():
+        for one in soup.find_all(href=True) + soup.find_all(src=True):
+            link = one.get("href") or one["src"]
+            if urlparse(link).scheme or link.startswith("//"):
+                continue
+            there, anchor = urldefrag(link)
+            target = (page.parent / unquote(urlparse(there).path)).resolve() if there else page
+            if not target.is_file() or (anchor and target in ids and unquote(anchor) not in ids[target]):
+                broken.append(f"{page.relative_to(HTML)}: {link}")
+    assert not broken
+
+
+def test_every_image_has_alt_text(soups):
+    assert not [
+        f"{page.relative_to(HTML)}: {image.get('src')}"
+        for page, soup in soups.items()
+        for image in soup.find_all("img")
+        if not image.get("alt", "").strip()
+    ]

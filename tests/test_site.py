@@ -1,0 +1,107 @@
+"""What the book's Sphinx extension makes, without building a book."""
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from docutils import nodes
+from docutils.utils import new_document
+from sphinx import addnodes
+
+from tools.notebooks import ROOT
+from tools.site import citation, formulas, glossary, icons, stamp, ways_in
+
+
+def linked(*paragraphs, terms=("trial", "idle", "idle share", "order"), page="a"):
+    """The terms that text links to, and the text as it is shown."""
+    document = new_document("")
+    document += list(paragraphs)
+    app = SimpleNamespace(env=SimpleNamespace(docname=page), config=SimpleNamespace(glossary_terms=[*terms]))
+    glossary.link_terms(app, document)
+    links = [(link.astext(), link["reftarget"]) for link in document.findall(addnodes.pending_xref)]
+    return links, document.astext()
+
+
+def paragraph(*parts):
+    node = nodes.paragraph()
+    node += [nodes.Text(part) if isinstance(part, str) else part for part in parts]
+    return node
+
+
+def test_the_first_use_of_a_term_is_linked_and_no_other():
+    words = "Trials end. The next trial has an idle share, and is idle."
+    links, shown = linked(paragraph(words), paragraph("A trial."))
+    assert links == [("Trials", "trial"), ("idle share", "idle share"), ("idle", "idle")]
+    assert shown == f"{words}\n\nA trial."
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        nodes.literal("", "trial"),
+        nodes.reference("", "trial", refuri="x.html"),
+        "industrial",
+        "trial_id",
+        "book/trial",
+        "in any order",
+    ],
+    ids=str,
+)
+def test_what_is_code_a_link_or_another_word_is_left_alone(part):
+    assert linked(paragraph("The ", part, "."))[0] == []
+
+
+def test_headings_and_the_glossary_itself_are_left_alone():
+    title = nodes.title("", "Trials")
+    assert linked(title, paragraph("A trial."))[0] == [("trial", "trial")]
+    assert linked(paragraph("A trial."), page=glossary.PAGE)[0] == []
+
+
+def test_the_glossary_is_in_order_and_its_everyday_words_are_terms():
+    app, config = SimpleNamespace(srcdir=ROOT), SimpleNamespace(external_site_map={glossary.PAGE: None})
+    glossary.read_terms(app, config)
+    assert len(config.glossary_terms) > 25 and config.glossary_terms == sorted(config.glossary_terms)
+    assert {*config.glossary_terms} >= glossary.EVERYDAY
+
+
+def test_a_stamp_says_what_is_known():
+    assert stamp.words({"seconds": 42}) == "These outputs were made in 42 s."
+    kept = {"seconds": 243, "date": "2026-11-09", "versions": {"Python": "3.13.1", "PyTorch": "2.14.1"}}
+    assert (
+        stamp.words(kept)
+        == "These outputs were made on 9 November 2026 in 4 min 3 s, with Python 3.13.1, PyTorch 2.14.1."
+    )
+
+
+def test_a_formula_is_as_large_as_its_text_and_has_a_name():
+    picture = formulas.drawn(nodes.math("", r"\frac{a}{b} < 1"), in_line=True)
+    assert 'role="img" aria-label="\\frac{a}{b} &lt; 1" style="width:' in picture and "em;vertical-align:-" in picture
+    assert 'fill="currentColor"' in picture and "black" not in picture
+
+
+def test_icons_are_found_by_their_names_and_by_older_ones():
+    script = (
+        'var a={house:[576,512,[127968,"home","home-alt"],"f015","M1 2"],"angle-left":[256,512,[8249],"f104","M3 4"]}'
+    )
+    assert "M1%202" in icons.rule("house", script) and "M1%202" in icons.rule("home-alt", script)
+    assert "M3%204" in icons.rule("angle-left", script)
+    with pytest.raises(icons.ExtensionError, match="no icon named tent"):
+        icons.rule("tent", script)
+
+
+def test_the_repository_of_github_actions(monkeypatch):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    assert ways_in.from_github_actions() == ""
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/a-book")
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://git.example.org")
+    assert ways_in.from_github_actions() == "https://git.example.org/someone/a-book"
+
+
+def test_how_to_cite():
+    cited = yaml.safe_load((ROOT / citation.FILE).read_text())
+    text = citation.bibtex(cited, "https://github.com/someone/a-book")
+    assert "title = {{Asynchronous Random Search: an executable chapter}}" in text and "year = {2026}" in text
+    people = cited | {
+        "authors": [{"family-names": "Doe", "given-names": "J."}, {"family-names": "Roe", "given-names": "R."}]
+    }
+    assert "author = {Doe, J. and Roe, R.}" in citation.bibtex(people, "") and "url" not in citation.bibtex(people, "")

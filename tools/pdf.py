@@ -1,0 +1,45 @@
+"""One PDF of the book: `make pdf` calls this. All pages on a single one, printed by Chromium."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tools.browser import MISSING, find_browser
+from tools.build import BUILD, FIRST_PAGE, NAME, build
+
+PDF = BUILD / f"{NAME}.pdf"
+
+
+def single_page(folder: Path) -> str:
+    """Sphinx writes it below `book/`, with links as if it were above: it goes there, and its links lead to itself."""
+    return (folder / FIRST_PAGE).read_text().replace(f'href="{FIRST_PAGE}#', 'href="#')
+
+
+def print_page(browser: str, page: Path, pdf: Path) -> None:
+    with tempfile.TemporaryDirectory() as profile:  # not the reader's own, which a running browser holds
+        command = [browser, "--headless", "--disable-gpu", f"--user-data-dir={profile}", f"--print-to-pdf={pdf}"]
+        command += [
+            "--no-pdf-header-footer",
+            "--generate-pdf-document-outline",
+            *(["--no-sandbox"] if os.getuid() == 0 else []),
+        ]
+        result = subprocess.run([*command, page.resolve().as_uri()], capture_output=True, text=True)
+    if result.returncode != 0 or not pdf.exists():
+        sys.exit(f"make: {browser} printed no PDF: {(result.stderr.splitlines() or ['no reason given'])[-1]}")
+
+
+def main() -> None:
+    browser = find_browser()
+    if browser is None:
+        sys.exit(f"make: the PDF is printed by a browser, and there is {MISSING}")
+    page = build("singlehtml")
+    page.write_text(single_page(page.parent))
+    PDF.unlink(missing_ok=True)
+    print_page(browser, page, PDF)
+    print(f"The PDF is ready: {PDF}")
+
+
+if __name__ == "__main__":
+    main()

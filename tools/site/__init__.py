@@ -1,0 +1,39 @@
+"""The book's own Sphinx extension: what makes its pages lighter, friendlier and complete. One module a subject."""
+
+from sphinx.application import Sphinx
+
+from tools.site import (
+    citation,
+    dataframes,
+    explorer,
+    formulas,
+    glossary,
+    icons,
+    inline_figures,
+    links,
+    pages,
+    stamp,
+    theme,
+    ways_in,
+)
+
+PARTS = (
+    pages,
+    links,
+    inline_figures,
+    dataframes,
+    explorer,
+    theme,
+    icons,
+    formulas,
+    glossary,
+    stamp,
+    ways_in,
+    citation,
+)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    for part in PARTS:
+        part.setup(app)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

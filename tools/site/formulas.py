@@ -1,0 +1,54 @@
+"""Formulas, typeset when the book is built: pictures in the page itself, which need no script and no font.
+
+Each takes the text's colour and size, and its TeX is what a screen reader gets.
+"""
+
+import re
+from html import escape
+
+import ziamath
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+#: ziamath draws at this size (px); the page scales it to its own.
+SIZE = 20
+LOGGER = logging.getLogger(__name__)
+
+
+def setup(app: Sphinx) -> None:
+    app.add_html_math_renderer("drawn", inline_renderers=(inline, None), block_renderers=(block, None))
+    app.connect("config-inited", lambda _, config: setattr(config, "html_math_renderer", "drawn"))
+
+
+def inline(visitor, node: nodes.math) -> None:
+    visitor.body.append(f'<span class="math">{drawn(node, in_line=True)}</span>')
+    raise nodes.SkipNode
+
+
+def block(visitor, node: nodes.math_block) -> None:
+    visitor.body.append(visitor.starttag(node, "div", CLASS="math"))
+    number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
+    visitor.body.append(f"{drawn(node, in_line=False)}{number}</div>")
+    raise nodes.SkipNode
+
+
+def drawn(node: nodes.Element, in_line: bool) -> str:
+    tex = node.astext().strip()
+    try:
+        formula = ziamath.Latex(tex, size=SIZE, color="currentColor", inline=in_line)
+        picture = formula.svg()
+    except Exception as error:  # of any kind: whatever stands between the dollars
+        LOGGER.warning("a formula that cannot be typeset (%s): %s", error, tex, location=node)
+        return f"<code>{escape(tex)}</code>"
+    below = formula.getyofst() / SIZE
+    return re.sub(
+        r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"', lambda found: start(found, below, tex), picture, count=1
+    )
+
+
+def start(found: re.Match[str], below: float, tex: str) -> str:
+    """An image as large as the text around it, and on its line."""
+    width, height = (float(size) / SIZE for size in found.groups())
+    style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{below:.3f}em"
+    return f'<svg role="img" aria-label="{escape(tex)}" style="{style}"'
