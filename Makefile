@@ -26,7 +26,7 @@ pdf: .venv-book ## print the book: one PDF with figures, links and formulas (nee
 	@$(BOOK) -m tools.pdf
 
 lab: .venv data ## open the notebooks in JupyterLab
-	@cd notebooks && ../$(FULL) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root)
+	@$(FULL) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 check: static data ## style, types, and the quick tests: 90 seconds
 	@$(FULL) -m pytest tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle"
