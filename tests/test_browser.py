@@ -70,7 +70,18 @@ def address(name):
     return (HTML / f"{name}.html").as_uri()
 
 
-UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
+UNFOLD = """() => {
+    const folded = [...document.querySelectorAll("details:not([open]) > summary, button.toggle-button-hidden")];
+    folded.forEach(one => one.click());
+    return folded.length;
+}"""
+
+
+def unfold(page):
+    if page.evaluate(UNFOLD):
+        page.wait_for_timeout(500)  # the theme looks 0.3 s later which of it can be scrolled
+
+
 SERIOUS = """async ([rules, without]) => {
     const all = {rules: {"label-content-name-mismatch": {enabled: true}}};
     const some = rules ? {runOnly: {type: "rule", values: rules}} : all;
@@ -96,7 +107,7 @@ def serious(page, rules=None):
 def test_everyone_can_read_it_in_light_and_in_dark(visit, name, width):
     page, asked, said = visit(name, width)
     assert not [url for url in asked if urlparse(url).scheme not in ("file", "data", "blob")], "other hosts"
-    page.evaluate(UNFOLD)
+    unfold(page)
     page.evaluate(AXE_SCRIPT)
     found = {"light": serious(page)}
     page.emulate_media(color_scheme="dark")
@@ -118,7 +129,7 @@ SMALL = """() => [...document.querySelectorAll("article :is(p, li, dd, figcaptio
 @PAGES
 def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
     page, _, _ = visit(name, PHONE)
-    page.evaluate(UNFOLD)
+    unfold(page)
     page.evaluate("window.scrollTo(1000, 0)")
     assert page.evaluate("window.scrollX") == 0, page.evaluate(WIDER, PHONE)
     assert not page.evaluate(SMALL)
@@ -154,6 +165,16 @@ def test_without_scripts_text_and_figures_are_there(without_scripts, name):
     for image in article.locator("img").all():
         image.scroll_into_view_if_needed()
         assert image.is_visible() and image.evaluate("one => one.naturalWidth") > 0
+
+
+def test_a_hint_is_folded_until_it_is_asked_for_by_mouse_or_keyboard(visit):
+    page, _, _ = visit("notebooks/exercises")
+    for ask in (lambda title: title.click(), lambda title: title.locator("..").locator("button").press("Enter")):
+        page.reload()
+        hint = page.locator(".tip.dropdown").first
+        assert not hint.locator("p").nth(1).is_visible()
+        ask(hint.locator(".admonition-title"))
+        assert hint.locator("p").nth(1).is_visible()
 
 
 def test_search_finds_words_from_file(visit):
