@@ -22,12 +22,12 @@ def setup(app: Sphinx) -> None:
 
 
 def inline(visitor, node: nodes.math) -> None:
-    visitor.body.append(f'<span class="math">{drawn(node, in_line=True)}</span>')
+    visitor.body.append(f'<span class="formula">{drawn(node, in_line=True)}</span>')
     raise nodes.SkipNode
 
 
 def block(visitor, node: nodes.math_block) -> None:
-    visitor.body.append(visitor.starttag(node, "div", CLASS="math"))
+    visitor.body.append(visitor.starttag(node, "div", CLASS="formula", TABINDEX="0"))  # a phone scrolls it
     number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
     visitor.body.append(f"{drawn(node, in_line=False)}{number}</div>")
     raise nodes.SkipNode
@@ -36,19 +36,15 @@ def block(visitor, node: nodes.math_block) -> None:
 def drawn(node: nodes.Element, in_line: bool) -> str:
     tex = node.astext().strip()
     try:
-        formula = ziamath.Latex(tex, size=SIZE, color="currentColor", inline=in_line)
-        picture = formula.svg()
+        picture = ziamath.Latex(tex, size=SIZE, color="currentColor", inline=in_line).svg()
     except Exception as error:  # of any kind: whatever stands between the dollars
         LOGGER.warning("a formula that cannot be typeset (%s): %s", error, tex, location=node)
         return f"<code>{escape(tex)}</code>"
-    below = formula.getyofst() / SIZE
-    return re.sub(
-        r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"', lambda found: start(found, below, tex), picture, count=1
-    )
+    return re.sub(r"<svg [^>]*?(?=viewBox)", lambda _: start(picture, tex), picture, count=1)
 
 
-def start(found: re.Match[str], below: float, tex: str) -> str:
-    """An image as large as the text around it, and on its line."""
-    width, height = (float(size) / SIZE for size in found.groups())
-    style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{below:.3f}em"
-    return f'<svg role="img" aria-label="{escape(tex)}" style="{style}"'
+def start(picture: str, tex: str) -> str:
+    """An image as large as the text around it, and on its line: zero is the line, and y goes down."""
+    _, top, width, height = (float(side) / SIZE for side in re.findall(r'viewBox="([^"]*)"', picture)[0].split())
+    style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{-(top + height):.3f}em"
+    return f'<svg role="img" aria-label="{escape(tex)}" style="{style}" '

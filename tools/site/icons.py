@@ -15,12 +15,38 @@ USED = re.compile(r'class="[^"]*\bfa(?:-solid|-brands|-regular|[bsr]) fa-([a-z-]
 STYLE = "icons.css"
 #: The theme's own rules for icons, a fifth of its style sheet.
 RULES = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}|@font-face\{[^}]*Font Awesome[^}]*\}')
+#: The icon of each kind of box: the theme takes it from a font.
+BOXES = {
+    "note": "circle-info",
+    "tip": "lightbulb",
+    "hint": "lightbulb",
+    "seealso": "lightbulb",
+    "important": "circle-exclamation",
+    "attention": "circle-exclamation",
+    "caution": "triangle-exclamation",
+    "warning": "triangle-exclamation",
+    "danger": "triangle-exclamation",
+    "error": "circle-xmark",
+    "exercise": "pencil",
+}
+TITLE = "> .admonition-title::after"
 DRAWN = """:is(.fa-solid, .fa-regular, .fa-brands, .fas, .far, .fab)::before {
   content: "";
   display: inline-block;
   width: 1em;
   height: 1em;
   vertical-align: -0.125em;
+  background: currentColor;
+  mask: var(--icon) center / contain no-repeat;
+}
+div.admonition > .admonition-title::after {
+  content: none;
+}
+"""
+BOX = """ {
+  content: "";
+  top: 0.7em;
+  height: 1em;
   background: currentColor;
   mask: var(--icon) center / contain no-repeat;
 }
@@ -39,14 +65,16 @@ def draw(app: Sphinx, exception: Exception | None) -> None:
         return
     used = sorted({name for page in Path(app.outdir).rglob("*.html") for name in USED.findall(page.read_text())})
     paths = everything.read_text()
-    (static / STYLE).write_text(DRAWN + "".join(rule(name, paths) for name in used))
+    boxes = [rule(name, paths, f"div.admonition.{kind} {TITLE}") for kind, name in BOXES.items()]
+    shown = ", ".join(f"div.admonition.{kind} {TITLE}" for kind in BOXES) + BOX
+    (static / STYLE).write_text(DRAWN + shown + "".join([*(rule(name, paths) for name in used), *boxes]))
     sheet = static / "styles" / "pydata-sphinx-theme.css"
     sheet.write_text(RULES.sub("", sheet.read_text()))
     for file in [everything, *static.glob("vendor/fontawesome/webfonts/*")]:
         file.unlink()
 
 
-def rule(name: str, paths: str) -> str:
+def rule(name: str, paths: str, selector: str = "") -> str:
     shape = r'(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]'
     older = rf'\[(\d+),(\d+),\[[^\]]*"{name}"[^\]]*\],"[0-9a-f]+","([^"]+)"\]'  # it has been renamed since
     found = re.search(rf'[{{,]"?{name}"?:\[{shape}', paths) or re.search(older, paths)
@@ -54,4 +82,4 @@ def rule(name: str, paths: str) -> str:
         raise ExtensionError(f"the theme has no icon named {name}")
     width, height, path = found.groups()
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"><path d="{path}"/></svg>'
-    return f'.fa-{name} {{ --icon: url("data:image/svg+xml,{quote(svg)}"); }}\n'
+    return f'{selector or f".fa-{name}"} {{ --icon: url("data:image/svg+xml,{quote(svg)}"); }}\n'

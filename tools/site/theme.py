@@ -14,13 +14,13 @@ REPAIRS = {
     # Its name is what it shows.
     r'<summary aria-label="Toggle hidden content">': "<summary>",
 }
-#: Files of extensions that most pages have no use for -> what a page that uses them contains.
+#: Files of extensions that most pages have no use for -> a pattern that a page which uses them contains.
 SELDOM = {
     "sphinx-thebe": "thebe",
-    "sphinx-design": "sd-",
-    "design-tabs": "sd-",
+    "sphinx-design": r"\bsd-",
+    "design-tabs": r"\bsd-",
     "exercise": "exercise",
-    "togglebutton": "toggle",
+    "togglebutton": "toggle|dropdown",
 }
 
 
@@ -54,4 +54,4 @@ def repair(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any
 
 
 def is_used(file: str, body: str) -> bool:
-    return all(sign in body for name, sign in SELDOM.items() if name in file)
+    return all(re.search(sign, body) for name, sign in SELDOM.items() if name in file)
