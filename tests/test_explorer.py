@@ -291,7 +291,7 @@ def test_it_is_a_figure_without_scripts_and_on_paper(visit, name):
     for options in ({"java_script_enabled": False}, {}):
         with visit(name, **options) as page:
             page.emulate_media(media="print" if not options else "screen")
-            assert page.get_by_alt_text("Schedules.").is_visible()
+            assert page.get_by_role("img", name="Schedules.").is_visible()
             assert page.get_by_text("A caption.").is_visible()
             assert not page.locator(".explorer-app").is_visible()
 
