@@ -39,9 +39,11 @@ def test_a_figure_takes_the_colours_of_the_page(drawn):
 
 
 def test_figures_of_one_page_do_not_share_ids(drawn):
-    ids = [set(re.findall(r' id="([^"]*)"', inline(drawn, "", prefix))) for prefix in ("a-", "b-")]
-    assert not ids[0] & ids[1]
-    html = inline(drawn, "", "a-")
+    glyphs = set()
+    html, second = (inline(drawn, "", prefix, glyphs) for prefix in ("a-", "b-"))
+    ids = [set(re.findall(r' id="([^"]*)"', one)) for one in (html, second)]
+    assert not ids[0] & ids[1] and glyphs and glyphs <= ids[0], "a letter is defined once"
+    assert set(re.findall(r'href="#(DejaVu[^"]*)"', second)) <= glyphs
     used = set(re.findall(r'href="#([^"]*)"', html)) | set(re.findall(r"url\(#([^)]*)\)", html))
     assert used and used <= ids[0], "what refers to an id finds it"
 
@@ -53,6 +55,16 @@ def test_contrast_is_as_high_on_dark_pages(color):
     on_white = contrast(color, "#ffffff")
     assert contrast(on_dark(color), DARK_GROUND) == pytest.approx(min(on_white, 4.5), rel=0.06)
     assert on_page(color) == f"light-dark({color}, {on_dark(color)})"
+
+
+def test_it_is_short_and_lies_where_it_did(drawn):
+    def numbers(svg):
+        paths = [path for path in ElementTree.fromstring(svg).iter(f"{{{SVG}}}path") if path.get("d")]
+        return [float(number) for path in paths for number in re.findall(r"-?\d+(?:\.\d+)?", path.get("d"))][-8:]
+
+    html = inline(drawn, "", "a-")
+    assert len(html) < 0.9 * len(drawn) and "\n" not in html
+    assert numbers(html) == pytest.approx(numbers(drawn), abs=0.06)
 
 
 def test_contrast_by_hand():

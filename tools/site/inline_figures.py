@@ -17,6 +17,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", XLINK)
+GLYPH = re.compile(r"DejaVu\w+(?:-\w+)*-[0-9a-f]+$")  # as Matplotlib calls a letter of its font
 GROUND = "var(--pst-color-background)"
 DARK_GROUND = "#121212"  # the theme's
 CONTRAST = 4.5  # of a colour on its ground (WCAG 2.2, AA)
@@ -31,27 +32,31 @@ class InlineFigures(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
+        glyphs: set[str] = set()
         for number, image in enumerate(list(self.document.findall(nodes.image))):
             path = Path(self.env.srcdir, image["uri"])
             if path.suffix == ".svg" and path.is_file():
-                html = inline(path.read_text(encoding="utf-8"), image.get("alt", ""), f"figure-{number}-")
+                html = inline(path.read_text(encoding="utf-8"), image.get("alt", ""), f"figure-{number}-", glyphs)
                 image.replace_self(nodes.raw("", html, format="html"))
 
 
-def inline(svg: str, alt: str, prefix: str) -> str:
+def inline(svg: str, alt: str, prefix: str, glyphs: set[str] | None = None) -> str:
     """An SVG file as an element of a page.
 
     Args:
         alt: what it shows, for those who can't see it.
         prefix: of its ids, which must differ from those of other figures on the page.
+        glyphs: ids of letters that the page has already; those that this figure brings are added.
     """
     root = ElementTree.fromstring(svg)
     for child in root.findall(f"{{{SVG}}}metadata"):
         root.remove(child)
     _remove_paper(root)
+    _share_glyphs(root, set() if glyphs is None else glyphs)
     for element in root.iter():
         _rename(element, prefix)
         _recolor(element)
+        _shorten(element)
     root.attrib |= {"role": "img", "aria-label": alt, "class": "inline-figure", "fill": "currentColor"}
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -66,8 +71,20 @@ def _remove_paper(root: ElementTree.Element) -> None:
             group.remove(paper)
 
 
+def _share_glyphs(root: ElementTree.Element, glyphs: set[str]) -> None:
+    """A page defines each letter once, whichever of its figures use it."""
+    for definitions in root.iter(f"{{{SVG}}}defs"):
+        for path in definitions.findall(f"{{{SVG}}}path"):
+            if GLYPH.match(name := path.get("id", "")):
+                if name in glyphs:
+                    definitions.remove(path)
+                glyphs.add(name)
+
+
 def _rename(element: ElementTree.Element, prefix: str) -> None:
     for name, value in element.attrib.items():
+        if GLYPH.match(value.removeprefix("#")):
+            continue
         if name == "id":
             element.set(name, prefix + value)
         elif name == f"{{{XLINK}}}href" and value.startswith("#"):
@@ -80,6 +97,14 @@ def _recolor(element: ElementTree.Element) -> None:
     style = element.get("style", "")
     if colored := re.sub(r"(fill|stroke): (#[0-9a-f]{6})", lambda m: f"{m[1]}: {on_page(m[2])}", style):
         element.set("style", colored)
+
+
+def _shorten(element: ElementTree.Element) -> None:
+    """Tenths of a point are enough, and a line for each is not needed: half of a figure's bytes."""
+    for name in {"d", "x", "y", "points"} & element.attrib.keys():
+        numbers = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.1f}".rstrip("0").rstrip("."), element.attrib[name])
+        element.set(name, " ".join(numbers.split()))
+    element.text, element.tail = (text if text and text.strip() else None for text in (element.text, element.tail))
 
 
 def on_page(color: str) -> str:
