@@ -9,6 +9,7 @@ import pytest
 from helpers import SPACE, two_cpus
 
 import async_hpo
+from tools.browser import MISSING, find_browser
 
 
 @pytest.fixture
@@ -38,3 +39,16 @@ def backend_for(name_of_backend, request):
         return getattr(async_hpo, name_of_backend)(objective, space, preload=preload, share=share)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser; without one the test is skipped."""
+    if not find_browser():
+        pytest.skip(MISSING)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -9,7 +9,6 @@ from urllib.parse import unquote, urldefrag, urlparse
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from bs4 import BeautifulSoup
-from playwright.sync_api import sync_playwright
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from tools.browser import MISSING, find_browser
@@ -26,12 +25,9 @@ MEGABYTE = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(chromium):
     subprocess.run([sys.executable, "-m", "tools.build"], cwd=ROOT, check=True)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    return chromium
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +66,19 @@ def address(name):
     return (HTML / f"{name}.html").as_uri()
 
 
-UNFOLD = """() => {
+#: The theme looks 0.3 s later which of it can be scrolled: waited for by the page's own frames and timers, which keep
+#: their order on a slow machine, too.
+UNFOLD = """async () => {
     const folded = [...document.querySelectorAll("details:not([open]) > summary, button.toggle-button-hidden")];
     folded.forEach(one => one.click());
-    return folded.length;
+    if (!folded.length) return;
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+    await new Promise(done => setTimeout(done, 500));
 }"""
 
 
 def unfold(page):
-    if page.evaluate(UNFOLD):
-        page.wait_for_timeout(500)  # the theme looks 0.3 s later which of it can be scrolled
+    page.evaluate(UNFOLD)
 
 
 SERIOUS = """async ([rules, without]) => {

@@ -1,6 +1,5 @@
 """The scheduling explorer, in a browser, on a tiny book of the real settings."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -17,7 +16,6 @@ from async_hpo.schedule import expected_maximum, idle_share, schedule
 from tools.notebooks import ROOT
 from tools.site.explorer import recorded_durations
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 slow = pytest.mark.slow
 FIGURE = """
 ```{{figure}} _static/three-schedules.svg
@@ -56,18 +54,6 @@ def book(tmp_path_factory):
         (folder / "book" / f"{name}.md").write_text(f"# Page\n{FIGURE.format(classes)}")
     build(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None or importlib.util.find_spec("playwright") is None:
-        pytest.skip("needs Playwright for Python, and chromium on the PATH")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pandas as pd
 
@@ -79,9 +80,9 @@ def targets(table: pd.DataFrame) -> dict[str, float]:
 def measure(plan: Plan) -> dict[str, Any]:
     table = tables.read_table(TABLE)
     drawn = tables.draw(table, plan.n_trials, plan.sequence).tolist()
-    cpu, ordered = time.process_time(), time.monotonic()
+    cpu, begun = time.process_time(), time.monotonic()
     run = replay_in_real_time(TABLE, drawn, plan.workers, plan.synchronous, plan.compression)
-    cpu, elapsed = time.process_time() - cpu, time.monotonic() - ordered
+    cpu, elapsed = time.process_time() - cpu, time.monotonic() - begun
     reports, trials = (part[part.trial_id < plan.n_trials] for part in (run.reports, run.trials))
     run = dataclasses.replace(run, reports=reports, trials=trials)  # without those that began too late to count
     begin = run.trials.start.min()
@@ -103,6 +104,17 @@ def measure(plan: Plan) -> dict[str, Any]:
     )
 
 
+@contextlib.contextmanager
+def _nothing_left_behind() -> Iterator[None]:
+    """Nobody reads the run again, or what the tuner prints."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.dict(os.environ, SYNETUNE_FOLDER=folder),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        yield
+
+
 def record(minutes: float) -> None:
     rows = [json.loads(line) for line in PATH.read_text().splitlines()] if PATH.exists() else []
     done = {Plan(row["sequence"], row["workers"], row["synchronous"]) for row in rows}
@@ -112,8 +124,7 @@ def record(minutes: float) -> None:
             continue
         if time.monotonic() > until:
             break
-        with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
-            os.environ["SYNETUNE_FOLDER"] = folder  # nobody reads the runs again
+        with _nothing_left_behind():
             row = json.dumps(measure(plan))
         with open(PATH, "a") as file:
             file.write(row + "\n")

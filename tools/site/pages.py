@@ -1,4 +1,4 @@
-"""A Sphinx extension: the book's pages are those of its table of contents, and nothing else in the folder is read.
+"""The book's pages are those of its table of contents, and nothing else in the folder is read.
 
 Jupyter Book's own `only_build_toc_files` does the same, except below a folder called `x[1]`: it takes the folder's
 path for a pattern. These patterns begin where the book does.
@@ -10,9 +10,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: Sphinx) -> None:
     app.connect("config-inited", only_pages, priority=901)  # sphinx-external-toc reads the table of contents at 900
-    return {"parallel_read_safe": True}
 
 
 def only_pages(app: Sphinx, config: Config) -> None:
