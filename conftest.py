@@ -12,6 +12,7 @@ os.environ["SHORT_BUDGET"] = "1"  # before anything imports async_hpo.runs; the 
 import nbformat
 import pytest
 
+from async_hpo.plots.style import PHONE_MIME
 from tools.notebooks import ROOT, notebooks
 
 IDLE = os.environ.get("IDLE_MACHINE") == "1"
@@ -27,7 +28,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ORDER.get(item.path.name, -1))  # stable: -1 is every unit test
     for notebook in {item.parent for item in items if _is_cell(item)}:
         # nbval compares what cells print. Not log messages and figures; nor values: it can't tell an `x;` from an `x`.
-        notebook.skip_compare += ("stderr", "image/svg+xml", "text/plain", "text/html")
+        notebook.skip_compare += ("stderr", "image/svg+xml", PHONE_MIME, "text/plain", "text/html")
         if IDLE and "idle_machine(" in notebook.path.read_text():
             notebook.add_marker("idle")  # it asserts claims about speed
     for item in items:

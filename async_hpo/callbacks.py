@@ -23,6 +23,7 @@ from syne_tune.tuner_callback import TunerCallback
 from syne_tune.tuner_logger import TunerLogger
 from tqdm import tqdm
 
+from async_hpo.backends.gpus import visible_gpus
 from async_hpo.runs import TRIALS_FILENAME
 
 
@@ -147,6 +148,7 @@ class TrialGuard(TunerCallback):
         self._with_report, self._with_number, self._failed = set(), set(), set()
         tuner.tuner_path.mkdir(parents=True, exist_ok=True)  # the tuner saves itself there even when this raises
         _avoid_spaces(tuner.trial_backend)
+        _count_no_gpus(tuner.trial_backend)
         if check_workers := getattr(tuner.trial_backend, "check_workers", None):
             check_workers(tuner.n_workers, tuner.asynchronous_scheduling)
 
@@ -250,6 +252,12 @@ def _avoid_spaces(backend) -> None:
     for path in (backend.binary, backend.entry_point, str(backend.local_path)):
         if " " in path:
             raise ValueError(f"Syne Tune cannot start a trial from a path with a space: {path!r}. Move the folder.")
+
+
+def _count_no_gpus(backend) -> None:
+    """Syne Tune's own back-ends count GPUs with a file `std.out` in the working folder, which is the notebooks' one."""
+    if getattr(backend, "rotate_gpus", False) and len(visible_gpus()) < 2:  # nothing to rotate, nothing to count
+        backend.rotate_gpus = False
 
 
 class ProgressBar(TunerCallback):

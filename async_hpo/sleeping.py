@@ -6,6 +6,7 @@ trial reports what was recorded, when it was recorded, on a clock that runs fast
 
 import functools
 import time
+import warnings
 from collections.abc import Sequence
 
 from syne_tune.config_space import randint
@@ -72,12 +73,14 @@ def replay_in_real_time(
         "compression": compression,
     }
     first = [{"trial": int(trial), "position": position} for position, trial in enumerate(trials)]
-    return search(
-        ForkserverBackend(sleep_as_recorded, space, preload=["async_hpo.sleeping:prepare"]),
-        RandomSearch(space, metrics=["validation_error"], points_to_evaluate=first),
-        name,
-        seconds=None,
-        n_workers=n_workers,
-        n_trials=len(trials),
-        asynchronous_scheduling=not synchronous,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f"{n_workers} workers share")  # who sleeps needs no core
+        return search(
+            ForkserverBackend(sleep_as_recorded, space, preload=["async_hpo.sleeping:prepare"]),
+            RandomSearch(space, metrics=["validation_error"], points_to_evaluate=first),
+            name,
+            seconds=None,
+            n_workers=n_workers,
+            n_trials=len(trials),
+            asynchronous_scheduling=not synchronous,
+        )

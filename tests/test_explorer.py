@@ -11,7 +11,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from async_hpo import plots, tables
+from async_hpo import tables
+from async_hpo.plots import style
 from async_hpo.schedule import expected_maximum, idle_share, schedule
 from tools.notebooks import ROOT
 from tools.site.explorer import recorded_durations
@@ -99,8 +100,8 @@ def test_durations_on_the_page_are_those_of_the_table():
 
 
 def test_colours_are_those_of_the_figures():
-    style = (ROOT / "book" / "_static" / "explorer.css").read_text()
-    assert f"--trial: {plots.INK};" in style and f"--waiting: {plots.WAITING};" in style
+    css = (ROOT / "book" / "_static" / "explorer.css").read_text()
+    assert f"--trial: {style.INK};" in css and f"--waiting: {style.WAITING};" in css
 
 
 def times_of(spread):

@@ -8,14 +8,15 @@ import matplotlib.pyplot as plt
 import pytest
 
 from async_hpo import plots
+from async_hpo.plots import style
 from tools.site.inline_figures import DARK_GROUND, SVG, contrast, inline, on_dark, on_page
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    with plt.style.context(plots.STYLE):
+    with plt.style.context(style.STYLE):
         figure, ax = plt.subplots()
-        ax.barh([0, 1], [3, 2], color=plots.WAITING, edgecolor="white")
+        ax.barh([0, 1], [3, 2], color=style.WAITING, edgecolor="white")
         ax.text(1, 0, "waits", color="white")
         ax.set_xlabel("time")
         file = StringIO()
@@ -33,7 +34,7 @@ def test_a_figure_takes_the_colours_of_the_page(drawn):
     groups = {group.get("id"): group for group in root.iter(f"{{{SVG}}}g")}
     assert "a-patch_1" not in groups and "a-patch_2" not in groups, "the paper"
     (bar,) = groups["a-patch_3"]
-    assert f"fill: light-dark({plots.WAITING}, " in bar.get("style")
+    assert f"fill: light-dark({style.WAITING}, " in bar.get("style")
     assert "stroke: var(--pst-color-background)" in bar.get("style"), "white separates"
     assert "rdf" not in html and "<?xml" not in html
 
@@ -48,7 +49,7 @@ def test_figures_of_one_page_do_not_share_ids(drawn):
     assert used and used <= ids[0], "what refers to an id finds it"
 
 
-@pytest.mark.parametrize("color", [plots.INK, plots.WAITING, "#e6e6e6", "#e8e8e8", *map(plots.trial_color, range(20))])
+@pytest.mark.parametrize("color", [style.INK, style.WAITING, "#e6e6e6", "#e8e8e8", *map(plots.trial_color, range(20))])
 def test_contrast_is_as_high_on_dark_pages(color):
     if isinstance(color, tuple):
         color = "#" + "".join(f"{round(255 * part):02x}" for part in color)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -10,11 +11,13 @@ import pytest
 from nbclient import NotebookClient
 
 from async_hpo import paths, runs
-from tools import figures
+from async_hpo.plots.style import PHONE_MIME
+from tools import colab, figures
 from tools.execute import RECORDED, made_from
 from tools.made_from import changed
 from tools.notebooks import ROOT, code_cells, notebooks, read
 from tools.save import CHAPTER, SOLUTIONS, saved_code
+from tools.site.captions import TAG as CAPTION
 
 NOTEBOOKS = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 
@@ -33,12 +36,28 @@ def test_every_cell_is_executed_in_order_without_an_error(path):
 
 
 @NOTEBOOKS
+def test_the_first_code_cell_sets_up_colab(path):
+    first, *others = code_cells(read(path))
+    assert first.source == colab.cell() and colab.is_colab(first), "make save"
+    assert not any(map(colab.is_colab, others))
+
+
+@NOTEBOOKS
 def test_every_figure_has_alt_text_and_caption(path):
+    cells = read(path).cells
+    for cell, after in pairwise(cells):
+        draws = any({"image/svg+xml", "image/png"} & set(output.get("data", {})) for output in cell.get("outputs", []))
+        if draws:
+            assert len(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")) > 40, cell.source
+        assert draws == (CAPTION in after.metadata.get("tags", [])), cell.source
+
+
+@NOTEBOOKS
+def test_every_figure_is_drawn_for_phones_too(path):
     for cell in code_cells(read(path)):
-        if any({"image/svg+xml", "image/png"} & set(output.get("data", {})) for output in cell.outputs):
-            words = cell.metadata.get("mystnb", {})
-            assert len(words.get("image", {}).get("alt", "")) > 40, cell.source
-            assert words.get("figure", {}).get("caption"), cell.source
+        for output in cell.outputs:
+            data = output.get("data", {})
+            assert ("image/svg+xml" in data) == (PHONE_MIME in data), cell.source
 
 
 @NOTEBOOKS
@@ -66,7 +85,7 @@ def test_it_reads_in_jupyterlab_as_on_the_page(path):
     for cell in code_cells(read(path)):
         folded = {k: v for tag in cell.metadata.get("tags", []) for k, v in FOLDED.get(tag, {}).items()}
         assert cell.metadata.get("jupyter", {}) == folded, cell.source
-        assert set(cell.metadata.get("tags", [])) <= {*FOLDED, "nbval-skip"}, "add what it folds to FOLDED"
+        assert set(cell.metadata.get("tags", [])) <= {*FOLDED, colab.TAG, "nbval-skip"}, "add what it folds to FOLDED"
     for cell in read(path).cells:
         roles = re.findall(r"\{(?:ref|numref|doc|cite)\w*\}`.*?`", cell.source)
         assert not roles, f"only links to files work in JupyterLab, too: [text](page.ipynb#label), not {roles}"

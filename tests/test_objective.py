@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from async_hpo.backends.objective import Log, Reports, as_python, check_arguments
+from async_hpo.backends.objective import Excerpt, Log, Reports, as_python, check_arguments
 
 
 def line(epoch, **values):
@@ -79,6 +79,37 @@ def test_a_log_is_read_once_and_goes_on_after_it_was_closed(tmp_path):
         assert log.new_reports() == []
         if epoch % 2:
             log.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_excerpt_has_the_beginning_every_report_once_and_the_end(seed, monkeypatch):
+    monkeypatch.setattr(Excerpt, "MOST", 1000)
+    monkeypatch.setattr(Excerpt, "TAIL", 100)
+    draw = random.Random(seed)
+    text = b"".join(line(epoch) + b"x" * draw.choice([10, 300]) + b"\n" for epoch in range(50)) + b"the last words\n"
+    cuts = sorted(draw.choices(range(len(text)), k=draw.choice([1, 30, 1000])))
+    excerpt = Excerpt()
+    kept = [excerpt.feed(text[a:b]) for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    kept.append(excerpt.end(text[-100:]))
+    assert b"".join(kept).startswith(text[:1000]) and kept[-1].endswith(b"the last words\n")
+    assert epochs(*kept) == [*range(50)]
+    assert f"[Here {len(text) - 1100:,} bytes are left out.]".encode() in kept[-1]
+    assert len(b"".join(kept)) < 1000 + 50 * (len(line(10)) + 1) + 200
+
+
+@pytest.mark.parametrize(("length", "end"), [(1000, b""), (1001, b"1"), (1010, b"1" * 10)])
+def test_what_is_no_longer_than_an_excerpt_is_whole(length, end, monkeypatch):
+    monkeypatch.setattr(Excerpt, "MOST", 1000)
+    monkeypatch.setattr(Excerpt, "TAIL", 100)
+    text = b"0" * 1000 + b"1" * (length - 1000)
+    excerpt = Excerpt()
+    assert excerpt.feed(text) == text[:1000] and excerpt.end(text[-100:]) == end
+
+
+def test_an_excerpt_of_a_line_without_an_end_is_short():
+    excerpt = Excerpt()
+    kept = sum(len(excerpt.feed(b"x" * 2**20)) for _ in range(20))
+    assert kept == Excerpt.MOST and len(excerpt.end(b"x" * 2**20)) < Excerpt.TAIL + 100
 
 
 @pytest.mark.idle

@@ -17,6 +17,7 @@ import torch
 from matplotlib.colors import to_hex, to_rgb
 
 from async_hpo import plots
+from async_hpo.plots import style as look
 from async_hpo.runs import Run
 from async_hpo.schedule import schedule
 from tools import figures
@@ -26,7 +27,7 @@ NAN = float("nan")
 
 @pytest.fixture(autouse=True)
 def style():
-    with plt.style.context(plots.STYLE):
+    with plt.style.context(look.STYLE):
         yield
     plt.close("all")
 
@@ -64,7 +65,7 @@ def bars_where(ax, condition):
 
 
 def hatched(bar):
-    return bar.get_hatch() == plots.IDLE["hatch"]
+    return bar.get_hatch() == look.IDLE["hatch"]
 
 
 def pale(bar):
@@ -85,6 +86,11 @@ def numbers(ax):
 
 def labels(legend):
     return [text.get_text() for text in legend.get_texts()]
+
+
+def named(ax):
+    """Each line's name at its end -> its colour."""
+    return {text.get_text(): text.get_color() for text in ax.texts}
 
 
 def points(line):
@@ -162,15 +168,15 @@ def test_schedules():
     figure = plots.schedules(plans)
     for ax, (title, plan), workers in zip(figure.axes, plans.items(), (1, 3), strict=True):
         assert ax.get_title(loc="left") == title
-        waiting = bars_where(ax, lambda bar: same_color(bar.get_facecolor(), plots.WAITING))
+        waiting = bars_where(ax, lambda bar: same_color(bar.get_facecolor(), look.WAITING))
         assert waiting == [(0, worker, plan.end.max()) for worker in range(workers)]
-        trials = bars_where(ax, lambda bar: same_color(bar.get_facecolor(), plots.INK))
+        trials = bars_where(ax, lambda bar: same_color(bar.get_facecolor(), look.INK))
         assert trials == [(trial.start, trial.worker, trial.end - trial.start) for trial in plan.itertuples()]
         assert ax.get_xlim() == pytest.approx((0, 23))
     one, three = figure.axes
     (label,) = three.texts
     assert not one.texts and label.get_text() == "waits" and label.get_position() == (4, 0), "from 3 s to 5 s"
-    assert contrast_with_white(to_rgb(plots.WAITING)) > 4.5
+    assert contrast_with_white(to_rgb(look.WAITING)) > 4.5
 
 
 def test_a_pages_own_figures_are_the_same_files_again_and_say_what_they_show(tmp_path):
@@ -179,8 +185,9 @@ def test_a_pages_own_figures_are_the_same_files_again_and_say_what_they_show(tmp
         folder.mkdir()
         figures.draw(folder)
     for name in figures.FIGURES:
-        one, two = ((folder / name).read_bytes() for folder in folders)
-        assert one == two and b"<svg" in one and b"<dc:description>" in one and b"<dc:date>" not in one
+        for file in (f"{name}.svg", f"{name}-phone.svg"):
+            one, two = ((folder / file).read_bytes() for folder in folders)
+            assert one == two and b"<svg" in one and b"<dc:description>" in one and b"<dc:date>" not in one
     assert not plt.get_fignums(), "they are closed"
 
 
@@ -304,7 +311,8 @@ def test_comparison():
     assert steps.get_drawstyle() == "steps-post" and steps.get_linewidth() < local.get_linewidth()
     assert same_color(steps.get_color(), local.get_color()) and not same_color(local.get_color(), random.get_color())
     assert (random.get_linestyle(), local.get_linestyle()) == ("-", "--"), "methods differ in more than colour"
-    assert band_at(ax.collections[0], 10) == [0.3, 0.5] and labels(ax.get_legend()) == ["random", "local"]
+    assert band_at(ax.collections[0], 10) == [0.3, 0.5]
+    assert named(ax) == {"random": random.get_color(), "local": local.get_color()}
     low, high = ax.get_ylim()
     assert low < 0.2 and 0.45 < high < 0.6 and ax.get_xlim() == (0, 100)
 
@@ -327,7 +335,12 @@ def test_speed_up():
     assert points(easy) == [(1, 1), (2, 1.6), (4, 4)] and points(hard) == [(1, 2), (2, 3.2), (4, 8)]
     assert points(ideal) == [(1, 1), (2, 2), (4, 4)] and ideal.get_linestyle() == ":"
     assert points(point) == [(2, 1.9)] and dashed(ax) == [hard]
-    assert labels(ax.get_legend()) == ["easy", "hard", "ideal", "measured"]
+    assert named(ax) == {
+        "easy": easy.get_color(),
+        "hard": hard.get_color(),
+        "ideal": "black",
+        "measured": "black",
+    }
     assert band_at(ax.collections[0], 4) == [3.2, 5] and band_at(ax.collections[1], 2) == [2.5, 4]
     assert_error_bar(ax, 2, 1.8, 1.95)
     assert_log_axis_of(ax, [1, 2, 4])
@@ -355,7 +368,7 @@ def test_slowed_by_waiting():
     cnn, lenet, measured = ax.lines[:3]
     assert points(cnn) == [(1, 1), (2, 1.3)] and points(lenet) == [(1, 1), (2, 1.1)] and points(measured) == [(2, 1.25)]
     assert measured.get_marker() == "D" and measured.get_linestyle() == "None" and dashed(ax) == [lenet]
-    assert labels(ax.get_legend()) == ["cnn", "lenet", "measured"]
+    assert named(ax) == {"cnn": cnn.get_color(), "lenet": lenet.get_color(), "measured": "black"}
     assert_error_bar(ax, 2, 1.2, 1.35)
     band = ax.collections[0]
     assert band_at(band, 2) == [1.2, 1.5] and same_color(band.get_facecolor()[0], cnn.get_color())
@@ -391,7 +404,7 @@ def test_compared():
     (ax,) = plots.compared(measured, "rate", "reports per second", ours="Fork").axes
     assert [text.get_text() for text in ax.get_yticklabels()] == ["Ray", "Forkserver"], "in the order given"
     assert bars(ax) == [(0, 0, 35), (0, 1, 12)], "medians"
-    assert [same_color(bar.get_facecolor(), plots.INK) for bar in ax.patches] == [False, True]
+    assert [same_color(bar.get_facecolor(), look.INK) for bar in ax.patches] == [False, True]
     (ranges,) = ax.collections
     assert np.array(ranges.get_segments()).tolist() == [[[30, 0], [50, 0]], [[10, 1], [20, 1]]]
     assert ax.get_xlim() == pytest.approx((0, 52.5)) and ax.get_xlabel() == "reports per second"

@@ -441,6 +441,26 @@ def test_what_child_processes_and_libraries_print_arrives_too(alone):
     assert backend.stderr(0) == ["oh\n"]
 
 
+def chatter(x, epochs):
+    from syne_tune import Reporter
+
+    report = Reporter()
+    for epoch in range(epochs):
+        print("so much\n" * 500_000)
+        report(epoch=epoch, error=x)
+    print("the last words")
+
+
+def test_of_a_trial_that_prints_a_lot_an_excerpt_arrives_and_every_report(alone):
+    backend = backend_here(chatter, SPACE | {"epochs": 5})
+    trial = backend.start_trial({"x": 0.5, "epochs": 5})
+    wait_for_end(backend, trial.trial_id)
+    assert [report["epoch"] for report in reports_of(backend, trial.trial_id)] == [*range(5)]
+    printed = (backend.trial_path(trial.trial_id) / "std.out").read_bytes()
+    assert printed.startswith(b"so much\n") and printed.endswith(b"the last words\n")
+    assert len(printed) < 5_000_000 and b"bytes are left out" in printed
+
+
 def test_lines_arrive_while_the_trial_runs(alone, go):
     def objective(x, file):
         print("hello")

@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tools.made_from import RECORDINGS, parts_of
-from tools.notebooks import ROOT, code_cells, notebooks, read
+from tools.notebooks import notebooks, read
 
 #: Notebooks whose run ships with the book: notebook -> name of the tuner.
 RECORDED = {"scheduler": "lenet-random-search"}
@@ -41,19 +41,12 @@ def execute(path: Path) -> None:
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True)
     client.execute(cwd=str(path.parent))
     seconds = round(time.monotonic() - start)
-    drop_paths(notebook)
     notebook.metadata.language_info = NotebookNode(name="python")
     notebook.metadata.async_hpo = NotebookNode(made_from=made_from(path), seconds=seconds, **when_and_with_what())
     nbformat.write(notebook, path)
     print(f"{path.name}: {seconds} s", flush=True)
     if path.stem in RECORDED:
         keep_recording(RECORDED[path.stem])
-
-
-def drop_paths(notebook: NotebookNode) -> None:
-    """Warnings name files by this machine's paths, which say nothing to others; pages show no stderr anyway."""
-    for cell in code_cells(notebook):
-        cell.outputs = [o for o in cell.outputs if not (o.get("name") == "stderr" and str(ROOT) in o.text)]
 
 
 def when_and_with_what() -> dict[str, Any]:

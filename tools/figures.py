@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from async_hpo import plots, tables
+from async_hpo.plots import style
 from async_hpo.schedule import idle_share, schedule
 from tools.notebooks import ROOT
 
@@ -43,24 +44,25 @@ def _schedules(n_trials: int, workers: dict[str, tuple[int, bool]]) -> tuple[Fig
 
 def a_trial() -> tuple[Figure, str]:
     """One worker's time, and what its parts are called. Not to scale."""
-    figure, ax = plt.subplots(figsize=(plots.WIDTH, 2.2))
+    figure, ax = plt.subplots(figsize=(style.width(), 2.2))
     order, first, reports, next_order, next_line = 0.0, 2.0, (4.0, 6.0, 8.0), 9.8, 11.4
     end = reports[-1]
     bar: dict[str, Any] = {"height": 0.8, "edgecolor": "white"}
-    ax.barh(0, first - order, left=order, color=plots.INK, alpha=0.35, **bar)
-    ax.barh(0, end - first, left=first, color=plots.INK, **bar)
-    ax.barh(0, next_order - end, left=end, color=plots.WAITING, **bar)
-    ax.barh(0, next_line - next_order, left=next_order, color=plots.INK, alpha=0.35, **bar)
-    ax.barh(0, 1.0, left=next_line, color=plots.INK, **bar)
+    ax.barh(0, first - order, left=order, color=style.INK, alpha=0.35, **bar)
+    ax.barh(0, end - first, left=first, color=style.INK, **bar)
+    ax.barh(0, next_order - end, left=end, color=style.WAITING, **bar)
+    ax.barh(0, next_line - next_order, left=next_order, color=style.INK, alpha=0.35, **bar)
+    ax.barh(0, 1.0, left=next_line, color=style.INK, **bar)
     for text, at in (("start-up", 1.0), ("training and validation", 5.0), ("gap", 8.9)):
         ax.text(at, 0, text, ha="center", va="center", color="black" if text == "start-up" else "white")
     ax.plot(reports, [0.55] * 3, "v", color="black", markersize=6)
+    space = "\n" if style.on_phone() else " "
     marks = {
         order: "order",
         5.0: "reports",
         end: "last report:\nthe end",
-        next_order: "next order",
-        next_line: "first line",
+        next_order: f"next{space}order",
+        next_line: f"first{space}line",
     }
     for at, text in marks.items():
         ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom", fontsize=9)
@@ -77,16 +79,21 @@ def a_trial() -> tuple[Figure, str]:
     return figure, "A trial on a worker, not to scale: order, start-up, training, reports, end, gap, the next order"
 
 
-FIGURES = {"three-schedules.svg": three_schedules, "two-schedules.svg": two_schedules, "a-trial.svg": a_trial}
+FIGURES = {"three-schedules": three_schedules, "two-schedules": two_schedules, "a-trial": a_trial}
 
 
 def draw(folder: Path = STATIC) -> None:
+    """Each as an SVG file, and as another one for phones."""
     for name, make in FIGURES.items():
-        with plt.style.context(plots.STYLE):
-            figure, description = make()
-            metadata = {"Date": None, "Description": description}  # the same file again
-            figure.savefig(folder / name, format="svg", metadata=metadata)
-        plt.close(figure)
+        with plt.style.context(style.STYLE):
+            _write(folder / f"{name}.svg", *make())
+            with style.for_phones():
+                _write(folder / f"{name}{style.PHONE_SUFFIX}", *make())
+
+
+def _write(path: Path, figure: Figure, description: str) -> None:
+    figure.savefig(path, format="svg", metadata={"Date": None, "Description": description})  # the same file again
+    plt.close(figure)
 
 
 def table_is_there() -> bool:

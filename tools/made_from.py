@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from nbformat import NotebookNode
 
+from tools import colab
 from tools.notebooks import ROOT, code_cells, syntax_tree
 
 PACKAGE = "async_hpo"
@@ -33,7 +34,8 @@ def parts_of(notebook: NotebookNode, writes: str | None = None) -> dict[str, str
     Args:
         writes: the recording that the notebook makes itself: no part of it.
     """
-    trees = [_OutputAlone().visit(syntax_tree(cell)) for cell in code_cells(notebook)]
+    cells = [cell for cell in code_cells(notebook) if not colab.is_colab(cell)]
+    trees = [_OutputAlone().visit(syntax_tree(cell)) for cell in cells]
     whole = ast.Module([statement for tree in trees for statement in tree.body], [])
     names = _Names("", _imports(whole, ""), set())
     parts = {OWN_CODE: _digest([_plain(tree) for tree in trees])}

@@ -1,7 +1,11 @@
-"""Write `async_hpo/chapter.py` and `solutions.py` from the notebooks' cells marked `#@save`: `make save` calls this."""
+"""Write what stands in the notebooks and elsewhere, too: `make save` calls this.
+
+Their cells marked `#@save` go to `async_hpo/chapter.py` and `solutions.py`, the book's address to the cells for Colab.
+"""
 
 from pathlib import Path
 
+from tools import colab
 from tools.notebooks import ROOT, code_cells, notebooks, read
 
 CHAPTER = ROOT / "async_hpo" / "chapter.py"
@@ -28,3 +32,4 @@ if __name__ == "__main__":
     for module in (CHAPTER, SOLUTIONS):
         module.write_text(saved_code(module))
         print(f"wrote {module.relative_to(ROOT)}")
+    colab.write()

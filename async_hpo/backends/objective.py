@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,15 +92,46 @@ class Reports:
 
     def feed(self, content: bytes) -> list[dict[str, Any]]:
         """The reports that are complete with this piece, in order."""
+        # Threads that report at the same time may share a line.
+        texts = [text for line in self.lines(content) for text in line.split(_TAG)]
+        return [report for text in texts if (report := _parse(text)) is not None]
+
+    def lines(self, content: bytes) -> list[bytes]:
+        """Their lines, from the tag on, and those of what bears the tag but is none."""
         content, found, at = self._open + content, [], 0
         while (begin := content.find(_TAG, at)) >= 0 and (end := content.find(b"\n", begin)) >= 0:
-            # Threads that report at the same time may share a line.
-            found += [report for text in content[begin:end].split(_TAG) if (report := _parse(text)) is not None]
+            found.append(content[begin : end + 1])
             at = end + 1
         if begin < 0:
             begin = max(at, len(content) - len(_TAG) + 1)  # the tag itself may be cut
         self._open = content[begin:] if len(content) - begin <= _LONGEST_REPORT else b""
         return found
+
+
+class Excerpt:
+    """What is kept of a stream that may be long: its first `MOST` bytes, the reports after them, and its end."""
+
+    MOST, TAIL = 2**22, 2**16
+
+    def __init__(self) -> None:
+        self.length = 0  # of the stream so far
+        self._reports = Reports()
+
+    def feed(self, content: bytes) -> bytes:
+        """What is to be kept of the stream's next piece."""
+        room = max(0, self.MOST - self.length)
+        self.length += len(content)
+        self._reports.lines(content[:room])  # of which the last may end beyond
+        return content[:room] + b"".join(self._reports.lines(content[room:]))
+
+    def end(self, last: bytes) -> bytes:
+        """What is to be kept when the stream has ended. `last`: its last `TAIL` bytes, or more."""
+        if self.length <= self.MOST:
+            return b""
+        begin = max(self.MOST, self.length - self.TAIL)
+        tail = re.sub(re.escape(_TAG) + rb"[^\n]*\n?", b"", last[begin - self.length :])
+        left_out = begin - self.MOST
+        return (f"\n[Here {left_out:,} bytes are left out.]\n".encode() if left_out else b"") + tail
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from ray.exceptions import NodeDiedError, RayError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from syne_tune.backend.trial_status import Status, TrialResult
 
-from . import ray_trial, worker
+from . import ray_output, ray_trial, worker
 from .function_backend import MAX_WAIT, FunctionBackend, FunctionTrial
 from .objective import Reports
 from .ray_cluster import Places, alive_nodes, connect, label, label_of
@@ -40,7 +40,8 @@ class RayBackend(FunctionBackend):
 
     A stopped trial ends at its next report, and its process stays warm for the next one; see `GRACE` for a trial that
     does not report. Each report has a field `node`, where it came from, unless the trial reports one of its own. Trials
-    that use the same process one after the other share its memory, unlike those of `ForkserverBackend`.
+    that use the same process one after the other share its memory, unlike those of `ForkserverBackend`. Of what a trial
+    prints, the driver gets the reports, the first 4 MiB of each stream and its last 64 KiB.
 
     Give the tuner a short `sleep_time` (0 is fine): the end of a trial wakes it. Tuners may share a cluster, but don't
     know of each other: together they should not have more workers than it has places.
@@ -221,7 +222,7 @@ class _Trial(FunctionTrial):
         self.node_id: str | None = None  # its number
         self.stop_by = float("inf")  # on the monotonic clock
         self._interrupted, self._parser = False, Reports()
-        for name in ray_trial.STREAMS.values():
+        for name in ray_output.STREAMS.values():
             (folder / name).write_bytes(b"")
 
     def receive(self, node_id: str, name: str, content: bytes) -> None:
@@ -229,7 +230,7 @@ class _Trial(FunctionTrial):
             self.node, self.node_id = label_of(node_id), node_id
         with open(self.folder / name, "ab") as file:
             file.write(content)
-        if name == ray_trial.STREAMS[1]:
+        if name == ray_output.STREAMS[1]:
             self.add([{"node": self.node} | report for report in self._parser.feed(content)])
 
     def stop_if_late(self) -> None:

@@ -3,6 +3,7 @@
 from sphinx.application import Sphinx
 
 from tools.site import (
+    captions,
     citation,
     dataframes,
     explorer,
@@ -18,6 +19,7 @@ from tools.site import (
 )
 
 PARTS = (
+    captions,
     pages,
     links,
     inline_figures,

@@ -2,9 +2,12 @@
 
 Matplotlib draws them for white paper. Here the paper goes, black becomes the colour of the text, greys and colours get
 a counterpart for dark pages (CSS `light-dark()`), and white, which separates or stands on a colour, the page's ground.
+
+Where there is a second drawing of a figure for phones (`async_hpo.plots`), the page has both, and book.css shows one.
 """
 
 import colorsys
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,28 @@ ElementTree.register_namespace("xlink", XLINK)
 GLYPH = re.compile(r"DejaVu\w+(?:-\w+)*-[0-9a-f]+$")  # as Matplotlib calls a letter of its font
 GROUND = "var(--pst-color-background)"
 DARK_GROUND = "#121212"  # the theme's
+PHONE_MIME, PHONE_SUFFIX = "application/vnd.async-hpo.phone+svg", "-phone.svg"  # as in `async_hpo.plots.style`
 CONTRAST = 4.5  # of a colour on its ground (WCAG 2.2, AA)
 
 
 def setup(app: Sphinx) -> None:
+    app.connect("source-read", leave_drawings_for_phones_out)
     app.add_post_transform(InlineFigures)
+
+
+def leave_drawings_for_phones_out(app: Sphinx, docname: str, source: list[str]) -> None:
+    """MyST-NB would warn that it does not know what to do with them."""
+    if app.env.doc2path(docname).endswith(".ipynb"):
+        notebook = json.loads(source[0])
+        for data in outputs_of(notebook):
+            data.pop(PHONE_MIME, None)
+        source[0] = json.dumps(notebook)
+
+
+def outputs_of(notebook: dict[str, Any]) -> list[dict[str, Any]]:
+    """Type -> content, of each output."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    return [output["data"] for output in outputs if "data" in output]
 
 
 class InlineFigures(SphinxPostTransform):
@@ -33,20 +53,35 @@ class InlineFigures(SphinxPostTransform):
 
     def run(self, **kwargs: Any) -> None:
         glyphs: set[str] = set()
+        for_phones = drawings_for_phones(Path(self.env.doc2path(self.env.docname)))
         for number, image in enumerate(list(self.document.findall(nodes.image))):
             path = Path(self.env.srcdir, image["uri"])
             if path.suffix == ".svg" and path.is_file():
-                html = inline(path.read_text(encoding="utf-8"), image.get("alt", ""), f"figure-{number}-", glyphs)
+                svg, alt = path.read_text(encoding="utf-8"), image.get("alt", "")
+                html = inline(svg, alt, f"figure-{number}-", glyphs)
+                beside = path.with_name(path.stem + PHONE_SUFFIX)
+                phone = beside.read_text(encoding="utf-8") if beside.is_file() else for_phones.get(svg.strip())
+                if phone:
+                    html += inline(phone, alt, f"figure-{number}-phone-", glyphs, "for-phones")
                 image.replace_self(nodes.raw("", html, format="html"))
 
 
-def inline(svg: str, alt: str, prefix: str, glyphs: set[str] | None = None) -> str:
+def drawings_for_phones(page: Path) -> dict[str, str]:
+    """Figures among a notebook's outputs -> the same for phones."""
+    if page.suffix != ".ipynb":
+        return {}
+    found = outputs_of(json.loads(page.read_text(encoding="utf-8")))
+    return {"".join(data["image/svg+xml"]).strip(): "".join(data[PHONE_MIME]) for data in found if PHONE_MIME in data}
+
+
+def inline(svg: str, alt: str, prefix: str, glyphs: set[str] | None = None, kind: str = "") -> str:
     """An SVG file as an element of a page.
 
     Args:
         alt: what it shows, for those who can't see it.
         prefix: of its ids, which must differ from those of other figures on the page.
         glyphs: ids of letters that the page has already; those that this figure brings are added.
+        kind: another class.
     """
     root = ElementTree.fromstring(svg)
     for child in root.findall(f"{{{SVG}}}metadata"):
@@ -57,7 +92,7 @@ def inline(svg: str, alt: str, prefix: str, glyphs: set[str] | None = None) -> s
         _rename(element, prefix)
         _recolor(element)
         _shorten(element)
-    root.attrib |= {"role": "img", "aria-label": alt, "class": "inline-figure", "fill": "currentColor"}
+    root.attrib |= {"role": "img", "aria-label": alt, "class": f"inline-figure {kind}".strip(), "fill": "currentColor"}
     return ElementTree.tostring(root, encoding="unicode")
 
 

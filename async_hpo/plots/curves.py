@@ -1,0 +1,106 @@
+"""Errors over epochs and over time: of a trial, of all trials, of the best so far, of whole methods."""
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from async_hpo.plots import style
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from async_hpo.runs import Run
+
+
+@style.for_pages_and_phones
+def learning_curve(reports: pd.DataFrame, metric: str = "validation_error") -> Figure:
+    """One trial: its metric after each epoch. `reports` has the columns `epoch` and `metric`."""
+    figure, ax = plt.subplots()
+    ax.plot(reports.epoch, reports[metric], marker="o", color=style.INK)
+    ax.set(xlabel="epoch", ylabel=style.label(metric), ylim=(0, 1), xticks=reports.epoch)
+    return figure
+
+
+@style.for_pages_and_phones
+def learning_curves(run: "Run") -> Figure:
+    """All trials: their metric over wall-clock time, one colour a trial, its number at the last report. Dotted, from a
+    trial's order to its first report: it is in progress, and nothing is known yet."""
+    figure, ax = plt.subplots()
+    starts = run.trials.set_index("trial_id").start
+    for trial_id, reports in run.reports.groupby("trial_id"):
+        color, first = style.trial_color(trial_id), reports.iloc[0]
+        ax.plot([starts[trial_id], first.time], [first[run.metric]] * 2, linestyle=":", color=color)
+        ax.plot(reports.time, reports[run.metric], marker=".", color=color)
+        last = reports.iloc[-1]
+        ax.annotate(
+            trial_id, (last.time, last[run.metric]), (4, 0), textcoords="offset points", color=color, va="center"
+        )
+    ax.set(
+        xlabel="wall-clock time [s]", ylabel=style.label(run.metric), xlim=(0, run.wallclock_time * 1.03), ylim=(0, 1)
+    )
+    return figure
+
+
+@style.for_pages_and_phones
+def incumbent(run: "Run") -> Figure:
+    """The best metric so far over wall-clock time, as steps; points where it improved."""
+    figure, ax = plt.subplots()
+    best = run.incumbent()
+    improved = best[best[run.metric].diff() != 0]  # the first one has no difference, which is not 0
+    until_the_end = pd.concat([best, best.tail(1).assign(time=run.wallclock_time)])
+    ax.step(until_the_end.time, until_the_end[run.metric], where="post", color=style.INK)
+    ax.plot(improved.time, improved[run.metric], "o", color=style.INK)
+    ax.set(
+        xlabel="wall-clock time [s]",
+        ylabel=f"best {style.label(run.metric)}",
+        xlim=(0, run.wallclock_time),
+        ylim=(0, 1),
+    )
+    return figure
+
+
+@style.for_pages_and_phones
+def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figure:
+    """Incumbent trajectories over a log axis of the workers' time taken together: medians as steps, quartiles as bands.
+    Where workers share the work perfectly, all lie on one another. `named`: number of workers -> `compare.bands`, whose
+    `time` is workers x seconds. `targets`: label -> an error, a dashed line; the axis ends above the largest."""
+    figure, ax = plt.subplots()
+    for number, (name, band) in enumerate(named.items()):
+        color = plt.colormaps["viridis"](0.9 * number / max(1, len(named) - 1))  # their order shows
+        _band(ax, band, name, color, drawstyle="steps-post")
+    for name, error in targets.items():
+        ax.axhline(error, color="black", linestyle="--", linewidth=1)
+        ax.annotate(
+            name, (1, error), (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right"
+        )
+    ax.set_xscale("log")
+    lowest, highest = min(band.low.min() for band in named.values()), max(targets.values())
+    ax.set(xlabel="workers x wall-clock time [s]", ylabel="best validation error", ylim=(0.9 * lowest, 1.5 * highest))
+    ax.legend(title="workers", ncols=2)
+    return figure
+
+
+@style.for_pages_and_phones
+def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame]] | None = None) -> Figure:
+    """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps. `bands`:
+    method -> `compare.bands`; `real`: method -> its runs' incumbents, with columns `time` and `validation_error`."""
+    figure, ax = plt.subplots()
+    for number, (name, band) in enumerate(bands.items()):
+        color, dashes = style.look_of(number)
+        _band(ax, band, name, color, linestyle=dashes)
+        for best in (real or {}).get(name, []):
+            ax.step(best.time, best.validation_error, where="post", color=color, linewidth=0.8)
+    ends = pd.concat(bands.values())
+    low, high = ends.low.min(), ends.high.quantile(0.9)  # the first reports say little, and stand far above
+    margin = 0.25 * (high - low) or 0.01  # methods that never improve still need a height
+    ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(low - margin, high + margin))
+    ax.set_xlim(0, ends.time.max())
+    style.name_lines(ax)
+    return figure
+
+
+def _band(ax, band: pd.DataFrame, label: str, color, drawstyle: str = "default", linestyle: str = "-") -> None:
+    """The columns `low`, `median` and `high` over `time`."""
+    step = "post" if drawstyle == "steps-post" else None
+    ax.plot(band.time, band["median"], color=color, label=label, drawstyle=drawstyle, linestyle=linestyle)
+    ax.fill_between(band.time, band.low, band.high, step=step, color=color, alpha=0.15, linewidth=0)
