@@ -129,7 +129,7 @@ def test_recordings_are_the_runs_that_the_notebooks_show(notebook, name):
 
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_the_pages_figures_are_drawn_from_the_recordings(name):
-    shipped = ElementTree.parse(figures.STATIC / name).find(".//{http://purl.org/dc/elements/1.1/}description")
+    shipped = ElementTree.parse(figures.STATIC / f"{name}.svg").find(".//{http://purl.org/dc/elements/1.1/}description")
     figure, description = figures.FIGURES[name]()
     plt.close(figure)
     assert description == shipped.text, "python -m tools.figures"
