@@ -3,6 +3,7 @@
 import colorsys
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -14,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.text import Text
 
 from async_hpo import plots
 from async_hpo.plots import style as look
@@ -374,6 +377,101 @@ def test_slowed_by_waiting():
     assert band_at(band, 2) == [1.2, 1.5] and same_color(band.get_facecolor()[0], cnn.get_color())
     assert_log_axis_of(ax, [1, 2])
     assert len(plots.slowed_by_waiting(ratios).axes[0].lines) == 2, "measured values are optional"
+
+
+# --- for phones, and names of lines -------------------------------------------------------------------------------
+
+
+def test_a_figure_has_a_narrow_one_for_phones_with_the_same_data():
+    figure = plots.learning_curves(run_of())
+    narrow = look.phones_figure(figure)
+    assert figure.get_size_inches()[0] == 6.4 and narrow.get_size_inches()[0] == look.PHONE_WIDTH
+    both = zip(narrow.axes[0].lines, figure.axes[0].lines, strict=True)
+    assert all(np.array_equal(one.get_xydata(), other.get_xydata(), equal_nan=True) for one, other in both)
+    assert plt.get_fignums() == [figure.number], "a notebook shows the wide one alone"
+    assert plt.rcParams["figure.figsize"] == [6.4, 3.6], "the style is as before"
+
+
+def test_text_of_every_figure_for_phones_is_legible_there():
+    """A phone 390 px wide shows 4 inches as 350 px or more: 1.2 px a point."""
+    for figure in every_figure():
+        narrow = look.phones_figure(figure)
+        narrow.draw_without_rendering()
+        sizes = {text.get_fontsize() for text in narrow.findobj(Text) if text.get_text() and text.get_visible()}
+        assert min(sizes) * 1.2 >= 10.8, figure
+
+
+def every_figure():
+    band = {"one": BAND, "two": BAND.assign(median=BAND["median"] - 0.05)}
+    speed = pd.DataFrame({"speed-up": [1, 1.6, 4], "low": [1, 1.25, 3.2], "high": [1, 2, 5]}, index=[1, 2, 4])
+    ratios = pd.DataFrame({"cnn": [1.0, 1.3]}, index=[1, 2])
+    systems = pd.DataFrame([("A long name of a system", 30.0), ("Ray", 10.0)], columns=["system", "rate"])
+    return [
+        plots.gantts({"above": run_of(), "below": run_of()}),
+        plots.nodes(run_of()),
+        plots.schedules({"a title as long as titles are: 402 s, 41% of its time idle": schedule([3.0, 4.0, 9.0], 2)}),
+        plots.learning_curves(run_of()),
+        plots.incumbent(run_of()),
+        plots.collapsed(band, {"half": 0.3}),
+        plots.comparison(band),
+        plots.speed_up({"easy": speed}),
+        plots.slowed_by_waiting(ratios),
+        plots.compared(systems, "rate", "reports per second", ours="A"),
+        plots.images_per_second(pd.Series([1500.0, 6000.0], index=["D2L", "in memory"]), 9000.0),
+    ]
+
+
+def test_nothing_of_a_figure_for_phones_lies_outside():
+    for figure in every_figure():
+        narrow = look.phones_figure(figure)
+        narrow.draw_without_rendering()
+        box = narrow.get_tightbbox()  # inches
+        assert box.x0 > -0.05 and box.x1 < look.PHONE_WIDTH + 0.05, [ax.get_title(loc="left") for ax in narrow.axes]
+
+
+def test_a_notebook_gets_both_drawings():
+    plots.use_style()
+    figure = plots.learning_curve(pd.DataFrame({"epoch": [1], "validation_error": [0.6]}))
+    data, _ = InteractiveShell.instance().display_formatter.format(figure)
+    assert "<svg" in data["image/svg+xml"] and "<svg" in data[look.PHONE_MIME]
+    assert 'width="288pt"' in data[look.PHONE_MIME] and 'width="288pt"' not in data["image/svg+xml"]
+    other, _ = InteractiveShell.instance().display_formatter.format(plt.figure())
+    assert look.PHONE_MIME not in other, "a reader's own figure has no second drawing"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ([0, 100, 50], [0, 100, 50]),
+        ([50, 50], [45, 55]),
+        ([52, 50, 0], [56, 46, 0]),
+        ([0, 3, 6], [-7, 3, 13]),
+        ([], []),
+    ],
+)
+def test_names_keep_a_distance_and_stay_as_near_as_they_can(wanted, found):
+    assert look.spread(np.array(wanted, dtype=float), 10).tolist() == pytest.approx(found)
+
+
+def test_names_stand_where_lines_end_and_not_on_one_another():
+    table = pd.DataFrame({"speed-up": [1.0, 2.0], "low": [1.0, 2.0], "high": [1.0, 2.0]}, index=[1, 2])
+    figure = plots.speed_up({"one": table, "two": table, "three": table * 0.5})
+    figure.draw_without_rendering()
+    boxes = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts}
+    right = figure.axes[0].bbox.x1
+    assert all(box.x0 >= right for box in boxes.values())
+    heights = sorted((box.y0, box.y1) for box in boxes.values())
+    assert all(below[1] <= above[0] + 1 for below, above in pairwise(heights)), "pixels"
+    assert boxes["three"].y1 < min(boxes["one"].y0, boxes["two"].y0)
+
+
+def test_on_a_phone_names_are_above_and_bars_have_theirs_above_them():
+    table = pd.DataFrame({"speed-up": [1.0, 2.0], "low": [1.0, 2.0], "high": [1.0, 2.0]}, index=[1, 2])
+    narrow = look.phones_figure(plots.speed_up({"one": table}))
+    assert labels(narrow.legends[0]) == ["one", "ideal"] and not narrow.axes[0].texts
+    bars_narrow = look.phones_figure(plots.images_per_second(pd.Series([1.0], index=["in memory"]), 2.0))
+    (ax,) = bars_narrow.axes
+    assert list(ax.get_yticks()) == [] and "in memory" in numbers(ax)
 
 
 # --- bars ------------------------------------------------------------------------------------------------------------
