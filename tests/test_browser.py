@@ -134,6 +134,25 @@ def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
     assert not page.evaluate(SMALL)
 
 
+FIGURES = """() => [...document.querySelectorAll(".inline-figure")].filter(one => one.checkVisibility()).map(svg => {
+    const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+    const letters = [...svg.querySelectorAll("[id*='text_'] [transform*='scale(']")];
+    const sizes = letters.map(one => parseFloat(/scale\\(([\\d.]+)/.exec(one.getAttribute("transform"))[1]));
+    return 100 * scale * Math.min(...sizes);
+})"""
+
+
+@PAGES
+def test_text_in_figures_is_legible_on_a_phone(visit, name):
+    """Matplotlib draws text as letters of 100 units, scaled."""
+    page, _, _ = visit(name)
+    wide = page.evaluate(FIGURES)
+    page.set_viewport_size({"width": PHONE, "height": 844})
+    narrow = page.evaluate(FIGURES)
+    assert len(narrow) == len(wide), "one drawing of each"
+    assert all(11 <= size < 100 for size in [*narrow, *wide]), "pixels"
+
+
 @PAGES
 def test_it_is_light(visit, name):
     page, asked, _ = visit(name)

@@ -1,7 +1,9 @@
 """Figures as parts of the page, in its colours."""
 
+import json
 import re
 from io import StringIO
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -9,7 +11,8 @@ import pytest
 
 from async_hpo import plots
 from async_hpo.plots import style
-from tools.site.inline_figures import DARK_GROUND, SVG, contrast, inline, on_dark, on_page
+from tools.site import captions, inline_figures
+from tools.site.inline_figures import DARK_GROUND, PHONE_MIME, SVG, contrast, inline, on_dark, on_page
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,53 @@ def test_contrast_by_hand():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
     assert on_page("#000000") == "currentColor"
+
+
+# --- of notebooks ----------------------------------------------------------------------------------------------------
+
+
+def code(*outputs, **metadata):
+    return {"cell_type": "code", "metadata": metadata, "source": [], "outputs": [{"data": data} for data in outputs]}
+
+
+def caption(*lines):
+    return {"cell_type": "markdown", "metadata": {"tags": [captions.TAG]}, "source": [*lines]}
+
+
+def test_the_drawing_for_phones_is_found_by_the_other_one(tmp_path):
+    assert (inline_figures.PHONE_MIME, inline_figures.PHONE_SUFFIX) == (style.PHONE_MIME, style.PHONE_SUFFIX)
+    page = tmp_path / "page.ipynb"
+    figure = {"image/svg+xml": ["<svg>\n", "wide</svg>\n"], PHONE_MIME: ["<svg>", "narrow</svg>"]}
+    cells = [code({"text/plain": "x"}, figure), code({"image/svg+xml": "<svg/>"}), {"cell_type": "markdown"}]
+    page.write_text(json.dumps({"cells": cells}))
+    assert inline_figures.drawings_for_phones(page) == {"<svg>\nwide</svg>": "<svg>narrow</svg>"}
+    assert inline_figures.drawings_for_phones(tmp_path / "page.md") == {}
+
+
+def as_read(cells, handler, name="page.ipynb"):
+    source = [json.dumps({"cells": cells})]
+    handler(SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: name)), "page", source)
+    return json.loads(source[0])["cells"]
+
+
+def test_the_page_is_made_without_them():
+    (cell,) = as_read([code({"image/svg+xml": "a", PHONE_MIME: "b"})], inline_figures.leave_drawings_for_phones_out)
+    assert cell == code({"image/svg+xml": "a"})
+
+
+def test_a_caption_becomes_the_figures():
+    figure = code({"image/svg+xml": "a"}, mystnb={"figure": {"name": "fig-a"}, "image": {"alt": "A line."}})
+    cells = [code(), figure, caption("What to see:\n", "a line.", ""), code()]
+    first, captioned, last = as_read(cells, captions.read)
+    assert captioned["metadata"]["mystnb"] == {
+        "figure": {"name": "fig-a", "caption": "What to see:\na line."},
+        "image": {"alt": "A line."},
+    }
+    assert (first, last) == (code(), code())
+
+
+def test_a_page_that_is_no_notebook_is_left_alone():
+    for handler in (captions.read, inline_figures.leave_drawings_for_phones_out):
+        source = ["# A page"]
+        handler(SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: "page.md")), "page", source)
+        assert source == ["# A page"]

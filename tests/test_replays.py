@@ -1,6 +1,7 @@
 """Recorded trials replayed in real time, and the book's record of it."""
 
 import json
+import os
 
 import pytest
 
@@ -24,6 +25,13 @@ def test_a_replay_reports_what_was_recorded_when_it_was(folder, synchronous):
         assert (since_order >= expected.seconds.to_numpy() / 50 - 0.005).all(), "never before it is due"
     waited = trials.start[2] >= max(trials.end[0], trials.end[1]) - 0.005
     assert waited if synchronous else trials.start[2] >= min(trials.end[0], trials.end[1]) - 0.005
+
+
+@pytest.mark.filterwarnings("error:.*workers share")
+def test_trials_that_sleep_may_be_more_than_cores(folder):
+    n_workers = 4 * os.cpu_count()
+    run = replay_in_real_time("cnn", [5] * n_workers, n_workers=n_workers, compression=500)
+    assert len(run.finished) >= n_workers
 
 
 @pytest.fixture

@@ -269,6 +269,26 @@ def test_no_process_is_left_when_a_run_ends_with_an_error():
     assert psutil.Process().children() == before, "no trial process is left, not even a zombie"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("gpus", [[], ["0"]])
+def test_a_run_writes_nothing_into_the_working_folder(tmp_path, monkeypatch, gpus):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(callbacks, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(num_gpu, "_num_gpus", None)  # Syne Tune counts once a process
+    end = StoppingCriterion(max_num_trials_finished=2)
+    play(PythonBackend(tune_function=report_once, config_space=SPACE), stop=end)
+    assert not [*Path().iterdir()]
+
+
+@pytest.mark.parametrize(("gpus", "rotates"), [([], False), (["GPU-1"], False), (["0", "2"], True)])
+def test_gpus_are_rotated_where_there_are_several(tmp_path, monkeypatch, gpus, rotates):
+    monkeypatch.setattr(callbacks, "visible_gpus", lambda: gpus)
+    backend = python_backend("/usr/bin/python", tmp_path)
+    started(backend, tmp_path)
+    assert backend.rotate_gpus == rotates
+
+
 # --- before a run and after it ---------------------------------------------------------------------------------------
 
 
