@@ -2,9 +2,11 @@
 
 import re
 
+import matplotlib.pyplot as plt
 import pytest
 
-from tools.notebooks import code_cells, notebooks, read
+from tools import figures
+from tools.notebooks import ROOT, code_cells, notebooks, read
 
 #: Page -> numbers that it may say all the same, and why.
 ALLOWED: dict[str, dict[str, str]] = {
@@ -94,6 +96,19 @@ def test_numbers_of_the_text_are_those_of_the_page(path):
     }
     assert not missing
     assert set(ALLOWED.get(path.stem, {})) <= {number for number, _ in typed}, "allowed, and not there"
+
+
+def test_numbers_of_the_first_page_are_those_of_the_pages_that_it_cites():
+    text = (ROOT / "book" / "index.md").read_text().partition("## Where do you start?")[0]
+    for pattern in NOT_PROSE:
+        text = re.sub(pattern, " ", text)
+    cited = [read(ROOT / "notebooks" / f"{name}.ipynb") for name in ("stragglers", "speedup")]
+    values = set.union(*map(said_by_cells, cited))
+    figure, description = figures.three_schedules()
+    plt.close(figure)
+    values |= {float(number.replace(",", "")) for number in NUMBER.findall(description)}
+    typed = NUMBER.findall(text)
+    assert len(typed) > 10 and not [number for number in typed if not is_said(number, values)]
 
 
 def _around(number, text):

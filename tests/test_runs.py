@@ -23,7 +23,7 @@ import pandas as pd
 import psutil
 import pytest
 from helpers import LONG, assert_interrupted, kernel, wait_for
-from syne_tune import Tuner
+from syne_tune import StoppingCriterion, Tuner, num_gpu
 from syne_tune.backend import PythonBackend
 from syne_tune.backend.trial_backend import TrialBackend
 from syne_tune.backend.trial_status import Status
