@@ -14,11 +14,13 @@ from tools.site import (
     pages,
     stamp,
     theme,
+    translation,
     ways_in,
 )
 
 PARTS = (
     pages,
+    translation,
     links,
     inline_figures,
     dataframes,

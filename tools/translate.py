@@ -1,0 +1,61 @@
+"""Bring the catalogues up to date with the pages, and list what is to be translated: `make translate` calls this."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po, write_po
+
+from tools.sphinx import output
+
+LOCALE = Path("locale")
+LANGUAGES = ["ko"]
+TEMPLATES = output("gettext", "en")
+#: All that gettext has to know of a catalogue, and no dates: it changes where its messages do.
+HEADER = 'msgid ""\nmsgstr ""\n"Language: {}\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
+
+
+def catalogue_of(language: str, template: Path) -> Path:
+    return LOCALE / language / "LC_MESSAGES" / template.relative_to(TEMPLATES).with_suffix(".po")
+
+
+def read(path: Path, language: str) -> Catalog:
+    if not path.exists():
+        return Catalog(locale=language)
+    with path.open("rb") as file:
+        return read_po(file, locale=language)
+
+
+def write(path: Path, catalogue: Catalog, language: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(HEADER.format(language).encode())
+        options = {"width": 0, "no_location": True, "ignore_obsolete": True, "include_previous": True}
+        write_po(file, catalogue, omit_header=True, **options)
+
+
+def update(language: str) -> list[str]:
+    """Renew all catalogues of a language; what of each is to be translated, or looked at, a line a message."""
+    to_do = []
+    for template in sorted(TEMPLATES.rglob("*.pot")):
+        path = catalogue_of(language, template)
+        catalogue = read(path, language)
+        catalogue.update(read(template, language))
+        for message in catalogue:
+            if message.id and (message.fuzzy or not message.string):
+                to_do.append(f"{path}: {'fuzzy' if message.fuzzy else 'new'}: {message.id}")
+        to_do += [f"{path}: removed: {message.id}" for message in catalogue.obsolete.values()]
+        write(path, catalogue, language)
+    return to_do
+
+
+def main() -> None:
+    subprocess.run([sys.executable, "-m", "tools.sphinx", "gettext", "en"], check=True)
+    for language in LANGUAGES:
+        to_do = update(language)
+        print("\n".join(to_do) or f"{language}: all is translated.")
+
+
+if __name__ == "__main__":
+    main()
