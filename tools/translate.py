@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
-from tools.sphinx import output
+from tools.languages import SOURCE, TRANSLATIONS
+from tools.site import explorer
+from tools.sphinx import LOCALE, output
 
-LOCALE = Path("locale")
-LANGUAGES = ["ko"]
-TEMPLATES = output("gettext", "en")
+TEMPLATES = output("gettext", SOURCE)
 #: All that gettext has to know of a catalogue, and no dates: it changes where its messages do.
 HEADER = 'msgid ""\nmsgstr ""\n"Language: {}\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
 
@@ -50,9 +51,21 @@ def update(language: str) -> list[str]:
     return to_do
 
 
+def words_of_the_site() -> Catalog:
+    """What stands in `_(...)` in the book's own extension and scripts, where Sphinx's builder doesn't look."""
+    found = Catalog()
+    for module in sorted(Path("tools", "site").glob("*.py")):
+        for _line, text, *_rest in extract_from_file("python", module, explorer.KEYWORDS):
+            found.add(text)
+    for text in explorer.words(Path()):
+        found.add(text)
+    return found
+
+
 def main() -> None:
-    subprocess.run([sys.executable, "-m", "tools.sphinx", "gettext", "en"], check=True)
-    for language in LANGUAGES:
+    subprocess.run([sys.executable, "-m", "tools.sphinx", "gettext", SOURCE], check=True)
+    write(TEMPLATES / "site.pot", words_of_the_site(), SOURCE)
+    for language in TRANSLATIONS:
         to_do = update(language)
         print("\n".join(to_do) or f"{language}: all is translated.")
 

@@ -10,17 +10,21 @@ from tools.site import (
     glossary,
     icons,
     inline_figures,
+    korean,
+    languages,
     links,
+    messages,
     pages,
     stamp,
     theme,
-    translation,
     ways_in,
 )
 
 PARTS = (
+    languages,
+    korean,
+    messages,
     pages,
-    translation,
     links,
     inline_figures,
     dataframes,
