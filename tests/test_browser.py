@@ -1,4 +1,8 @@
-"""The built book in a browser: every page from `file:`, wide and on a phone, in light and in dark."""
+"""The built book in a browser: every page from `file:`, wide and on a phone, in light and in dark.
+
+Translations have the templates, styles and scripts of the original, and other words: they are looked at on a phone and in
+light only, where words are most in the way.
+"""
 
 import re
 import subprocess
@@ -12,6 +16,8 @@ from bs4 import BeautifulSoup
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from tools.browser import MISSING, find_browser
+from tools.languages import NAMES as LANGUAGES
+from tools.languages import SOURCE, TRANSLATIONS, folder
 from tools.notebooks import ROOT
 from tools.pdf import PDF
 
@@ -19,8 +25,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not find_browser(), reason=MI
 
 HTML = ROOT / "_build" / "html"
 NAMES = [*parse_toc_yaml(ROOT / "_toc.yml"), "search", "404"]
+TRANSLATED = [f"{folder(language)}{name}" for language in TRANSLATIONS for name in NAMES]
 PAGES = pytest.mark.parametrize("name", NAMES)
+ALL_PAGES = pytest.mark.parametrize("name", NAMES + TRANSLATED)
 WIDE, PHONE = 1280, 390
+VIEWS = [(name, width) for width in (WIDE, PHONE) for name in NAMES] + [(name, PHONE) for name in TRANSLATED]
 MEGABYTE = 1_000_000
 
 
@@ -101,19 +110,20 @@ def serious(page, rules=None):
     return [" | ".join(line) for line in found]
 
 
-@pytest.mark.parametrize("width", [WIDE, PHONE])
-@PAGES
+@pytest.mark.parametrize("name,width", VIEWS)
 def test_everyone_can_read_it_in_light_and_in_dark(visit, name, width):
     page, asked, said = visit(name, width)
     assert not [url for url in asked if urlparse(url).scheme not in ("file", "data", "blob")], "other hosts"
     unfold(page)
     page.evaluate(AXE_SCRIPT)
-    found = {"light": serious(page)}
+    assert not serious(page)
+    assert not said
+    if name in TRANSLATED:
+        return
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")  # the theme's script follows
-    found["dark"] = serious(page, COLOURS)
+    assert not serious(page, COLOURS)
     assert not said
-    assert not found["light"] and not found["dark"]
 
 
 WIDER = """width => [...document.querySelectorAll("body *")]
@@ -125,7 +135,7 @@ SMALL = """() => [...document.querySelectorAll("article :is(p, li, dd, figcaptio
     .map(one => getComputedStyle(one).fontSize + " " + one.innerText.slice(0, 60)).slice(0, 5)"""
 
 
-@PAGES
+@ALL_PAGES
 def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
     page, _, _ = visit(name, PHONE)
     unfold(page)
@@ -134,7 +144,7 @@ def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
     assert not page.evaluate(SMALL)
 
 
-@PAGES
+@ALL_PAGES
 def test_it_is_light(visit, name):
     page, asked, _ = visit(name)
     page.evaluate("document.querySelectorAll('img').forEach(one => one.loading = 'eager')")
@@ -176,18 +186,34 @@ def test_a_hint_is_folded_until_it_is_asked_for_by_mouse_or_keyboard(visit):
         assert hint.locator("p").nth(1).is_visible()
 
 
-def test_search_finds_words_from_file(visit):
-    page, _, said = visit("notebooks/objective")
+#: A language -> a word of several pages, as it stands there and as a reader may type it.
+SEARCHED = {"en": ("straggler", "straggler"), "ko": ("낙오자", "낙오자는")}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_search_finds_words_from_file(visit, language):
+    page, _, said = visit(f"{folder(language)}notebooks/objective")
+    word, typed = SEARCHED[language]
     page.keyboard.press("Control+k")
-    page.keyboard.type("straggler")
+    page.keyboard.type(typed)
     page.keyboard.press("Enter")
-    page.wait_for_url("**/search.html?q=straggler*")
+    page.wait_for_url("**/search.html?q=*")
     first = page.locator("#search-results li a").first
     first.wait_for()
     page.wait_for_function("document.querySelectorAll('#search-results li').length >= 3")
     first.click()
     page.wait_for_load_state()
-    assert page.locator("article").inner_text().lower().count("straggler")
+    assert page.locator("article").inner_text().lower().count(word)
+    assert not said
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_a_page_leads_to_its_twin_and_back_by_keyboard(visit, language):
+    page, _, said = visit("notebooks/speedup")
+    for here in (language, SOURCE):
+        page.get_by_role("link", name=LANGUAGES[here], exact=True).press("Enter")
+        page.wait_for_url(f"**/html/{folder(here)}notebooks/speedup.html")
+        assert page.locator("html").get_attribute("lang") == here
     assert not said
 
 
@@ -211,6 +237,19 @@ def test_no_link_and_no_anchor_is_broken(soups):
             if not target.is_file() or (anchor and target in ids and unquote(anchor) not in ids[target]):
                 broken.append(f"{page.relative_to(HTML)}: {link}")
     assert not broken
+
+
+def test_each_page_names_its_language_and_its_twins(soups):
+    for name in NAMES + TRANSLATED:
+        path = HTML / f"{name}.html"
+        here = next((language for language in TRANSLATIONS if name.startswith(folder(language))), SOURCE)
+        assert soups[path].html["lang"] == here
+        original = name.removeprefix(folder(here))
+        for tag in ("a", "link"):
+            twins = {one["hreflang"]: one["href"] for one in soups[path].find_all(tag, hreflang=True)}
+            assert {*twins} == {*LANGUAGES} - {here}
+            for language, address in twins.items():
+                assert (path.parent / address).resolve() == HTML / f"{folder(language)}{original}.html"
 
 
 def test_every_image_has_alt_text(soups):

@@ -1,6 +1,5 @@
 """The first time that a page uses a term of the glossary, it leads there."""
 
-import gettext
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 from tools.site import korean
+from tools.site.languages import text_of
 
 PAGE = "book/glossary"
 FENCE = re.compile(r"^```\{glossary\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -37,13 +37,13 @@ def read_terms(app: Sphinx, config: Config) -> None:
     found = FENCE.search(page.read_text()) if PAGE in config.external_site_map and page.exists() else None
     lines = found[1].splitlines() if found else []
     terms = [line for line in lines if line and not line[0].isspace() and line[0] != ":"]
-    config.glossary_terms = {word_for(term, app.srcdir, config.language): term for term in terms}
+    translated = text_of(PAGE, config.language)
+    config.glossary_terms = {without_original(translated.gettext(term)): term for term in terms}
 
 
-def word_for(term: str, folder: Path, language: str) -> str:
+def without_original(term: str) -> str:
     """Translated terms stand in the glossary as `시험(trial)`, and elsewhere without what is in parentheses."""
-    catalogue = gettext.translation(PAGE, folder / "locale", [language], fallback=True)
-    return catalogue.gettext(term).partition("(")[0].strip()
+    return term.partition("(")[0]
 
 
 def link_terms(app: Sphinx, doctree: nodes.document) -> None:

@@ -4,6 +4,7 @@ What the book's own extension says is translated by the catalogue `site`, what i
 Sphinx's own; a page's text by the catalogue of its name.
 """
 
+from gettext import NullTranslations, translation
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,11 @@ def setup(app: Sphinx) -> None:
     app.connect("config-inited", speak, priority=850)
     app.connect("builder-inited", keep_outputs_apart, priority=900)
     app.connect("html-page-context", add_twins)
+
+
+def text_of(page: str, language: str) -> NullTranslations:
+    """The catalogue of a page's own text."""
+    return translation(page, LOCALE, [language], fallback=True)
 
 
 def prefer_ours(app: Sphinx, catalogue: str) -> None:

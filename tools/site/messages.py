@@ -4,11 +4,14 @@ from typing import Any
 
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.locale import get_translation
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx_exercise.nodes import exercise_subtitle
+
+from tools.site.languages import text_of
 
 _ = get_translation("site")
 #: What MyST-NB writes above folded cells.
@@ -23,7 +26,20 @@ PROMPTS = {
 def setup(app: Sphinx) -> None:
     app.add_transform(TitlesAsMessages)
     app.add_transform(TitlesOfSolutions)
+    app.add_transform(PartsOfTheBook)
     app.add_post_transform(Prompts)
+
+
+class PartsOfTheBook(SphinxTransform):
+    """Their captions in the table of contents: sphinx-external-toc adds them after Sphinx has translated the page."""
+
+    default_priority = 101  # it adds them at 100
+
+    def apply(self, **kwargs: Any) -> None:
+        translated = text_of(self.env.docname, self.config.language)
+        for contents in self.document.findall(addnodes.toctree):
+            if contents.get("caption"):
+                contents["caption"] = translated.gettext(contents["caption"])
 
 
 class Prompts(SphinxPostTransform):
