@@ -1,7 +1,7 @@
 """The built book in a browser: every page from `file:`, wide and on a phone, in light and in dark.
 
-Translations have the templates, styles and scripts of the original, and other words: they are looked at on a phone and in
-light only, where words are most in the way.
+Translations have the templates, styles and scripts of the original, and other words: they are looked at on a phone,
+where words are most in the way, and in light only.
 """
 
 import re
@@ -19,7 +19,7 @@ from tools.browser import MISSING, find_browser
 from tools.languages import NAMES as LANGUAGES
 from tools.languages import SOURCE, TRANSLATIONS, folder
 from tools.notebooks import ROOT
-from tools.pdf import PDF
+from tools.pdf import pdf_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not find_browser(), reason=MISSING)]
 
@@ -261,9 +261,16 @@ def test_every_image_has_alt_text(soups):
     ]
 
 
-def test_the_pdf_holds_all_pages_and_its_links_stay_inside(browser):
+@pytest.fixture(scope="module")
+def pdfs(browser):
     subprocess.run([sys.executable, "-m", "tools.pdf"], cwd=ROOT, check=True)
-    pdf = (ROOT / PDF).read_bytes()
+    return {language: (ROOT / pdf_in(language)).read_bytes() for language in LANGUAGES}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_pdf_holds_all_pages_and_its_links_stay_inside(pdfs, language):
+    pdf = pdfs[language]
     assert len(re.findall(rb"/Type /Page\b", pdf)) > 2 * len(NAMES)
     assert b"/Outlines" in pdf and b"(file:" not in pdf
     assert pdf.count(b"/Dest") > 10 * len(NAMES), "links from page to page"
+    assert f"/Lang ({language})".encode() in pdf

@@ -21,7 +21,7 @@ FIRST_PAGE = "book/index.html"
 
 
 def must_start_over(page: Path, language: str) -> bool:
-    """Sphinx copies static files only when it writes a page anew, and does not look at its extensions' code or words."""
+    """Sphinx copies static files only when it writes a page anew, and does not look at extensions' code and words."""
     copies = page.parent / "_static"
     written = page.stat().st_mtime
     words = (LOCALE / language / "LC_MESSAGES").glob("*.po")

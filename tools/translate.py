@@ -32,8 +32,7 @@ def write(path: Path, catalogue: Catalog, language: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(HEADER.format(language).encode())
-        options = {"width": 0, "no_location": True, "ignore_obsolete": True, "include_previous": True}
-        write_po(file, catalogue, omit_header=True, **options)
+        write_po(file, catalogue, width=0, omit_header=True, no_location=True, ignore_obsolete=True)
 
 
 def update(language: str) -> list[str]:
@@ -42,13 +41,24 @@ def update(language: str) -> list[str]:
     for template in sorted(TEMPLATES.rglob("*.pot")):
         path = catalogue_of(language, template)
         catalogue = read(path, language)
-        catalogue.update(read(template, language))
+        catalogue.update(read(template, SOURCE))
         for message in catalogue:
             if message.id and (message.fuzzy or not message.string):
                 to_do.append(f"{path}: {'fuzzy' if message.fuzzy else 'new'}: {message.id}")
         to_do += [f"{path}: removed: {message.id}" for message in catalogue.obsolete.values()]
         write(path, catalogue, language)
     return to_do
+
+
+def stale(language: str) -> list[str]:
+    """Where catalogues hold other messages than the pages do, or as many and in another order."""
+    found = []
+    for template in sorted(TEMPLATES.rglob("*.pot")):
+        path = catalogue_of(language, template)
+        wanted, there = ([message.id for message in read(one, language)] for one in (template, path))
+        if wanted != there:
+            found += [f"{path}: {text}" for text in {*wanted} ^ {*there}] or [f"{path}: order"]
+    return found
 
 
 def words_of_the_site() -> Catalog:
@@ -62,9 +72,16 @@ def words_of_the_site() -> Catalog:
     return found
 
 
-def main() -> None:
+def make_templates() -> None:
+    """Catalogues of all messages as they are now, without translations."""
+    for template in TEMPLATES.rglob("*.pot"):
+        template.unlink()  # its page may be no more
     subprocess.run([sys.executable, "-m", "tools.sphinx", "gettext", SOURCE], check=True)
     write(TEMPLATES / "site.pot", words_of_the_site(), SOURCE)
+
+
+def main() -> None:
+    make_templates()
     for language in TRANSLATIONS:
         to_do = update(language)
         print("\n".join(to_do) or f"{language}: all is translated.")

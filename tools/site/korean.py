@@ -5,12 +5,13 @@ import re
 from sphinx.application import Sphinx
 from sphinx.search import SearchLanguage
 
-#: What may follow a noun: a plural, then one of these.
-PARTICLES = (
-    "은 는 이 가 을 를 의 에 에는 에도 에서 에서는 에게 으로 로 으로는 로는 으로서 로서 와 과 와의 과의 도 만 만큼 마다 부터 까지 보다 처럼 대로 "
-    "이나 나 이란 란 이라는 라는 이라고 라고 이라면 라면 이며 며 이고 고 인 인지 이든 든 입니다 이었습니다 였습니다 이지만 지만 이다 다 뿐"
-).split()
-ENDING = f"들?(?:{'|'.join(sorted(PARTICLES, key=len, reverse=True))})?"
+#: What may follow a noun: a plural, then a particle or "is".
+ENDING = (
+    "들?(?:은|는|이|가|을|를|의|와|과|와의|과의|도|만|만큼|뿐|보다|처럼|대로"
+    "|에|에는|에도|에게|에게는|에서|에서는|에서도|부터|까지|마다|으로|로|으로는|로는|으로서|로서"
+    "|이나|나|이든|든|이란|란|이라는|라는|이라고|라고|이라면|라면|이며|며|이고|고|인|인지"
+    "|이다|다|입니다|이었습니다|였습니다|이지만|지만)?"
+)
 WORD = re.compile(r"[가-힣]+|(?:(?![가-힣])\w)+")
 
 

@@ -49,11 +49,8 @@ def speak(app: Sphinx, config: Config) -> None:
     options = config.html_theme_options
     options["search_bar_text"] = _("Search this book")
     options["logo"] = options.get("logo", {}) | {"alt_text": _("Asynchronous Random Search: the first page")}
-    options["extra_footer"] = "<p>{}</p>".format(
-        _('Text CC BY 4.0, code MIT-0. Follows the section “Asynchronous Random Search” of <a href="{}">{}</a>.').format(
-            "https://D2L.ai", "Dive into Deep Learning"
-        )
-    )
+    licences = _('Text CC BY 4.0, code MIT-0. Follows the section “Asynchronous Random Search” of <a href="{}">{}</a>.')
+    options["extra_footer"] = "<p>{}</p>".format(licences.format("https://D2L.ai", "Dive into Deep Learning"))
     options["article_header_end"] = ["languages.html", "article-header-buttons.html"]
 
 
