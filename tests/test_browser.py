@@ -12,7 +12,7 @@ from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, NavigableString
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from tools.browser import MISSING, find_browser
@@ -20,6 +20,7 @@ from tools.languages import NAMES as LANGUAGES
 from tools.languages import SOURCE, TRANSLATIONS, folder
 from tools.notebooks import ROOT
 from tools.pdf import pdf_in
+from tools.translation import LETTERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not find_browser(), reason=MISSING)]
 
@@ -250,6 +251,34 @@ def test_each_page_names_its_language_and_its_twins(soups):
             assert {*twins} == {*LANGUAGES} - {here}
             for language, address in twins.items():
                 assert (path.parent / address).resolve() == HTML / f"{folder(language)}{original}.html"
+
+
+#: Where words are heard, or seen when asked for.
+SPOKEN = ("alt", "aria-label", "data-bs-title", "placeholder", "title")
+#: What is no text, and the text itself, which its catalogues say all of.
+NOT_THE_SITE = ["article", "code", "kbd", "pre", "script", "style"]
+IN_ANY_LANGUAGE = {"English", ".ipynb", ".md", ".pdf", "Dive into Deep Learning"}
+
+
+def said_by_the_site(soup):
+    for text in soup.find_all(string=True):
+        if type(text) is NavigableString and not text.find_parent(NOT_THE_SITE):
+            yield text.strip()
+    for one in soup.find_all(True):
+        if not {"reference", "formula"} & {*one.get("class", []), *one.parent.get("class", [])}:  # names, and TeX
+            yield from (one[name] for name in SPOKEN if one.get(name))
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_a_translated_page_speaks_its_own_language(soups, language):
+    english = {
+        (name, said)
+        for name in TRANSLATED
+        if name.startswith(folder(language))
+        for said in said_by_the_site(soups[HTML / f"{name}.html"])
+        if re.search("[A-Za-z]{2}", said) and not LETTERS[language].search(said) and said not in IN_ANY_LANGUAGE
+    }
+    assert not english
 
 
 def test_every_image_has_alt_text(soups):

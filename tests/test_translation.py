@@ -92,6 +92,14 @@ def test_the_catalogues_are_those_of_the_pages_as_they_are(monkeypatch):
     assert not [text for language in TRANSLATIONS for text in translate.stale(language)], "make translate"
 
 
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_the_readme_says_the_same(language):
+    original = (ROOT / "README.md").read_text().partition("## All commands")[0]
+    translated = (ROOT / f"README.{language}.md").read_text()
+    for pattern in (r"`[^`]+`", r"\d+(?:[.,]\d+)*", r"\]\((?!README)([^)]*)\)"):
+        assert Counter(re.findall(pattern, original)) == Counter(re.findall(pattern, translated))
+
+
 def test_the_title_is_translated():
     title = yaml.safe_load((ROOT / "_config.yml").read_text())["title"]
     assert title in {message.id for message in translate.words_of_the_site()}
