@@ -72,6 +72,7 @@ lock: .venv ## compile requirements*.txt anew from requirements*.in (see CONTRIB
 
 clean: ## remove what make made, except environments and data
 	rm -rf _build experiments
+	find locale -name '*.mo' -delete
 
 # The script compares contents, not dates, and repairs what an interrupt left: it is called every time, and quick.
 .venv-book:

@@ -35,6 +35,12 @@ def write(path: Path, catalogue: Catalog, language: str) -> None:
         write_po(file, catalogue, width=0, omit_header=True, no_location=True, ignore_obsolete=True)
 
 
+def without_page(language: str) -> list[Path]:
+    """Catalogues of pages that are no more. Those beside the folders of pages are the site's, and others' corrected."""
+    of_pages = {catalogue_of(language, template) for template in TEMPLATES.rglob("*.pot")}
+    return [path for path in sorted((LOCALE / language / "LC_MESSAGES").glob("*/**/*.po")) if path not in of_pages]
+
+
 def update(language: str) -> list[str]:
     """Renew all catalogues of a language; what of each is to be translated, or looked at, a line a message."""
     to_do = []
@@ -47,12 +53,15 @@ def update(language: str) -> list[str]:
                 to_do.append(f"{path}: {'fuzzy' if message.fuzzy else 'new'}: {message.id}")
         to_do += [f"{path}: removed: {message.id}" for message in catalogue.obsolete.values()]
         write(path, catalogue, language)
+    for path in without_page(language):
+        path.unlink()
+        to_do.append(f"{path}: removed")
     return to_do
 
 
 def stale(language: str) -> list[str]:
     """Where catalogues hold other messages than the pages do, or as many and in another order."""
-    found = []
+    found = [f"{path}: no page" for path in without_page(language)]
     for template in sorted(TEMPLATES.rglob("*.pot")):
         path = catalogue_of(language, template)
         wanted, there = ([message.id for message in read(one, language)] for one in (template, path))

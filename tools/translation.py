@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from myst_parser.config.main import MdParserConfig
@@ -45,7 +46,7 @@ NAMES = {
 
 
 @cache
-def parser():
+def parser() -> MarkdownIt:
     config = MdParserConfig(enable_extensions={"dollarmath", "linkify"})
     return create_md_parser(config, RendererHTML)
 

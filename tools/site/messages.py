@@ -14,12 +14,12 @@ from sphinx_exercise.nodes import exercise_subtitle
 from tools.site.languages import text_of
 
 _ = get_translation("site")
-#: What MyST-NB writes above folded cells.
+#: What MyST-NB writes above folded cells. Here, `_` is lazy: the language is not known yet.
 PROMPTS = {
-    "Show code cell source": lambda: _("Show code cell source"),
-    "Hide code cell source": lambda: _("Hide code cell source"),
-    "Show code cell output": lambda: _("Show code cell output"),
-    "Hide code cell output": lambda: _("Hide code cell output"),
+    "Show code cell source": _("Show code cell source"),
+    "Hide code cell source": _("Hide code cell source"),
+    "Show code cell output": _("Show code cell output"),
+    "Hide code cell output": _("Hide code cell output"),
 }
 
 
@@ -48,7 +48,7 @@ class Prompts(SphinxPostTransform):
     def run(self, **kwargs: Any) -> None:
         for cell in self.document.findall(HideCodeCellNode):
             for prompt in ("prompt_show", "prompt_hide"):
-                cell[prompt] = PROMPTS[cell[prompt]]()
+                cell[prompt] = str(PROMPTS[cell[prompt]])
 
 
 class TitlesAsMessages(SphinxTransform):

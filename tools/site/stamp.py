@@ -1,7 +1,6 @@
 """Under a notebook's title: when its outputs were made, how long that took, and with which versions."""
 
 import json
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,14 @@ from sphinx.application import Sphinx
 from sphinx.locale import get_translation
 
 _ = get_translation("site")
+#: What is known, day and versions -> the sentence: a whole one, as other languages order its parts otherwise. Here,
+#: `_` is lazy: the language is not known yet.
+SENTENCES = {
+    (True, True): _("These outputs were made on {day} in {time}, with {versions}."),
+    (True, False): _("These outputs were made on {day} in {time}."),
+    (False, True): _("These outputs were made in {time}, with {versions}."),
+    (False, False): _("These outputs were made in {time}."),
+}
 
 
 def setup(app: Sphinx) -> None:
@@ -36,16 +43,7 @@ def words(kept: dict[str, Any], language: str = "en") -> str:
         known["day"] = spelled_out(date.fromisoformat(kept["date"]), language)
     if kept.get("versions"):
         known["versions"] = ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
-    return SENTENCES["day" in known, "versions" in known]().format(**known)
-
-
-#: Whole, as other languages put their parts in another order; read when the language is known.
-SENTENCES: dict[tuple[bool, bool], Callable[[], str]] = {
-    (True, True): lambda: _("These outputs were made on {day} in {time}, with {versions}."),
-    (True, False): lambda: _("These outputs were made on {day} in {time}."),
-    (False, True): lambda: _("These outputs were made in {time}, with {versions}."),
-    (False, False): lambda: _("These outputs were made in {time}."),
-}
+    return SENTENCES["day" in known, "versions" in known].format(**known)
 
 
 def spelled_out(day: date, language: str) -> str:
