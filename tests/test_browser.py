@@ -174,6 +174,13 @@ def test_it_is_light(visit, name):
     assert sum(size for size, _ in sizes) < MEGABYTE, sizes[:6]
 
 
+@pytest.mark.idle
+@ALL_PAGES
+def test_it_can_be_used_within_a_second(visit, name):
+    page, _, _ = visit(name)
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") < 1000, "milliseconds"
+
+
 def path_of(url):
     return Path(unquote(urlparse(url).path))
 
