@@ -55,7 +55,9 @@ def parts(text: str) -> tuple[Counter[str], str]:
     """What of a message is the same in all languages, and the words around it."""
     blocks = parser().parse(text)
     kinds = [block.type for block in blocks if block.nesting >= 0 and block.type != "inline"]
-    found = Counter() if kinds == ["paragraph_open"] else Counter([f"not a paragraph: {', '.join(kinds)}"])
+    found: Counter[str] = Counter()
+    if kinds != ["paragraph_open"]:
+        found[f"not a paragraph: {', '.join(kinds)}"] += 1
     words = []
     for block in blocks:
         for token in block.children or []:
