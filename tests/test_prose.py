@@ -30,6 +30,7 @@ SAID_BY = {
     "str-16c": ["str-12"],
     "spd-00": ["spd-13"],
     "spd-rep-13": ["spd-rep-3"],
+    "spd-20": ["spd-17b"],
 }
 EVERYWHERE = {
     "0": "a limit",
