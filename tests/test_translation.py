@@ -9,7 +9,7 @@ import yaml
 
 from tools import translate
 from tools.languages import TRANSLATIONS
-from tools.notebooks import ROOT
+from tools.notebooks import ROOT, read
 from tools.site import explorer
 from tools.site.glossary import without_original
 from tools.translation import Term, faults, terms
@@ -61,6 +61,30 @@ def test_a_page_gives_the_original_of_a_term_once(path):
         if given != (term.original and bool(re.search(rf"(?<!\w){term.translation}", text))):
             wrong[term.translation] = given
     assert not wrong
+
+
+def title_of(page):
+    """The first heading of a catalogue's page."""
+    source = ROOT / page.relative_to(Path(*page.parts[:3])).with_suffix(".md")
+    text = source.read_text() if source.exists() else read(source.with_suffix(".ipynb")).cells[0].source
+    return re.search(r"(?m)^# (.*)", text)[1]
+
+
+LINK = re.compile(r"\[([^\]]+)\]\(([^)]*)\)")
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_a_link_that_bears_a_page_s_title_does_so_in_both_languages(language):
+    pages = {page: messages_of(page) for page in PAGES if language_of(page) == language}
+    titles = {title_of(page): next(m.string for m in pages[page] if m.id == title_of(page)) for page in pages}
+    wrong = [
+        (page.stem, text, translated)
+        for page in pages
+        for message in pages[page]
+        for text, address in LINK.findall(message.id)
+        if (translated := titles.get(text)) and (translated, address) not in LINK.findall(message.string)
+    ]
+    assert len(titles) > 15 and not wrong
 
 
 @pytest.mark.parametrize("language", TRANSLATIONS)
