@@ -13,7 +13,7 @@ ONLY ?=
 SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf lab check test execute save record claims bench bench-cluster mutate lock clean
+.PHONY: help book pdf translate lab check test execute save record claims bench bench-cluster mutate lock clean
 .PHONY: static .venv .venv-book .venv-bench .venv-mutate data
 
 help: ## list the targets
@@ -22,8 +22,11 @@ help: ## list the targets
 book: .venv-book ## build the HTML from the stored outputs (no torch, no data): under 2 minutes the first time
 	@$(BOOK) -m tools.build
 
-pdf: .venv-book ## print the book: one PDF with figures, links and formulas (needs Chromium)
+pdf: .venv-book ## print the book: one PDF a language, with figures, links and formulas (needs Chromium)
 	@$(BOOK) -m tools.pdf
+
+translate: .venv-book ## bring the translations up to date with the pages, and list what is to be translated
+	@$(BOOK) -m tools.translate
 
 lab: .venv data ## open the notebooks in JupyterLab
 	@$(FULL) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -69,6 +72,7 @@ lock: .venv ## compile requirements*.txt anew from requirements*.in (see CONTRIB
 
 clean: ## remove what make made, except environments and data
 	rm -rf _build experiments
+	find locale -name '*.mo' -delete
 
 # The script compares contents, not dates, and repairs what an interrupt left: it is called every time, and quick.
 .venv-book:

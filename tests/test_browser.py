@@ -1,4 +1,8 @@
-"""The built book in a browser: every page from `file:`, wide and on a phone, in light and in dark."""
+"""The built book in a browser: every page from `file:`, wide and on a phone, in light and in dark.
+
+Translations have the templates, styles and scripts of the original, and other words: they are looked at on a phone,
+where words are most in the way, and in light only.
+"""
 
 import re
 import subprocess
@@ -8,19 +12,25 @@ from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, NavigableString
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from tools.browser import MISSING, find_browser
+from tools.languages import NAMES as LANGUAGES
+from tools.languages import SOURCE, TRANSLATIONS, folder
 from tools.notebooks import ROOT
-from tools.pdf import PDF
+from tools.pdf import pdf_in
+from tools.translation import LETTERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not find_browser(), reason=MISSING)]
 
 HTML = ROOT / "_build" / "html"
 NAMES = [*parse_toc_yaml(ROOT / "_toc.yml"), "search", "404"]
+TRANSLATED = [f"{folder(language)}{name}" for language in TRANSLATIONS for name in NAMES]
 PAGES = pytest.mark.parametrize("name", NAMES)
+ALL_PAGES = pytest.mark.parametrize("name", NAMES + TRANSLATED)
 WIDE, PHONE = 1280, 390
+VIEWS = [(name, width) for width in (WIDE, PHONE) for name in NAMES] + [(name, PHONE) for name in TRANSLATED]
 MEGABYTE = 1_000_000
 
 
@@ -101,19 +111,20 @@ def serious(page, rules=None):
     return [" | ".join(line) for line in found]
 
 
-@pytest.mark.parametrize("width", [WIDE, PHONE])
-@PAGES
+@pytest.mark.parametrize("name,width", VIEWS)
 def test_everyone_can_read_it_in_light_and_in_dark(visit, name, width):
     page, asked, said = visit(name, width)
     assert not [url for url in asked if urlparse(url).scheme not in ("file", "data", "blob")], "other hosts"
     unfold(page)
     page.evaluate(AXE_SCRIPT)
-    found = {"light": serious(page)}
+    assert not serious(page)
+    assert not said
+    if name in TRANSLATED:
+        return
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")  # the theme's script follows
-    found["dark"] = serious(page, COLOURS)
+    assert not serious(page, COLOURS)
     assert not said
-    assert not found["light"] and not found["dark"]
 
 
 WIDER = """width => [...document.querySelectorAll("body *")]
@@ -125,7 +136,7 @@ SMALL = """() => [...document.querySelectorAll("article :is(p, li, dd, figcaptio
     .map(one => getComputedStyle(one).fontSize + " " + one.innerText.slice(0, 60)).slice(0, 5)"""
 
 
-@PAGES
+@ALL_PAGES
 def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
     page, _, _ = visit(name, PHONE)
     unfold(page)
@@ -136,7 +147,7 @@ def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
 
 FIGURES = """() => [...document.querySelectorAll(".inline-figure")].filter(one => one.checkVisibility()).map(svg => {
     const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-    const letters = [...svg.querySelectorAll("[id*='text_'] [transform*='scale(']")];
+    const letters = [...svg.querySelectorAll("g[transform*='scale(']:has(> use)")];
     const sizes = letters.map(one => parseFloat(/scale\\(([\\d.]+)/.exec(one.getAttribute("transform"))[1]));
     return 100 * scale * Math.min(...sizes);
 })"""
@@ -153,7 +164,7 @@ def test_text_in_figures_is_legible_on_a_phone(visit, name):
     assert all(11 <= size < 100 for size in [*narrow, *wide]), "pixels"
 
 
-@PAGES
+@ALL_PAGES
 def test_it_is_light(visit, name):
     page, asked, _ = visit(name)
     page.evaluate("document.querySelectorAll('img').forEach(one => one.loading = 'eager')")
@@ -161,6 +172,13 @@ def test_it_is_light(visit, name):
     files = {path_of(url) for url in asked if url.startswith("file:")}
     sizes = sorted(((path.stat().st_size, path.name) for path in files), reverse=True)
     assert sum(size for size, _ in sizes) < MEGABYTE, sizes[:6]
+
+
+@pytest.mark.idle
+@ALL_PAGES
+def test_it_can_be_used_within_a_second(visit, name):
+    page, _, _ = visit(name)
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") < 1000, "milliseconds"
 
 
 def path_of(url):
@@ -195,18 +213,34 @@ def test_a_hint_is_folded_until_it_is_asked_for_by_mouse_or_keyboard(visit):
         assert hint.locator("p").nth(1).is_visible()
 
 
-def test_search_finds_words_from_file(visit):
-    page, _, said = visit("notebooks/objective")
+#: A language -> a word of several pages, as it stands there and as a reader may type it.
+SEARCHED = {"en": ("straggler", "straggler"), "ko": ("낙오자", "낙오자는")}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_search_finds_words_from_file(visit, language):
+    page, _, said = visit(f"{folder(language)}notebooks/objective")
+    word, typed = SEARCHED[language]
     page.keyboard.press("Control+k")
-    page.keyboard.type("straggler")
+    page.keyboard.type(typed)
     page.keyboard.press("Enter")
-    page.wait_for_url("**/search.html?q=straggler*")
+    page.wait_for_url("**/search.html?q=*")
     first = page.locator("#search-results li a").first
     first.wait_for()
     page.wait_for_function("document.querySelectorAll('#search-results li').length >= 3")
     first.click()
     page.wait_for_load_state()
-    assert page.locator("article").inner_text().lower().count("straggler")
+    assert page.locator("article").inner_text().lower().count(word)
+    assert not said
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_a_page_leads_to_its_twin_and_back_by_keyboard(visit, language):
+    page, _, said = visit("notebooks/speedup")
+    for here in (language, SOURCE):
+        page.get_by_role("link", name=LANGUAGES[here], exact=True).press("Enter")
+        page.wait_for_url(f"**/html/{folder(here)}notebooks/speedup.html")
+        assert page.locator("html").get_attribute("lang") == here
     assert not said
 
 
@@ -232,6 +266,47 @@ def test_no_link_and_no_anchor_is_broken(soups):
     assert not broken
 
 
+def test_each_page_names_its_language_and_its_twins(soups):
+    for name in NAMES + TRANSLATED:
+        path = HTML / f"{name}.html"
+        here = next((language for language in TRANSLATIONS if name.startswith(folder(language))), SOURCE)
+        assert soups[path].html["lang"] == here
+        original = name.removeprefix(folder(here))
+        for tag in ("a", "link"):
+            twins = {one["hreflang"]: one["href"] for one in soups[path].find_all(tag, hreflang=True)}
+            assert {*twins} == {*LANGUAGES} - {here}
+            for language, address in twins.items():
+                assert (path.parent / address).resolve() == HTML / f"{folder(language)}{original}.html"
+
+
+#: Where words are heard, or seen when asked for.
+SPOKEN = ("alt", "aria-label", "data-bs-title", "placeholder", "title")
+#: What is no text, and the text itself, which its catalogues say all of.
+NOT_THE_SITE = ["article", "code", "kbd", "pre", "script", "style"]
+IN_ANY_LANGUAGE = {"English", ".ipynb", ".md", ".pdf", "Dive into Deep Learning"}
+
+
+def said_by_the_site(soup):
+    for text in soup.find_all(string=True):
+        if type(text) is NavigableString and not text.find_parent(NOT_THE_SITE):
+            yield text.strip()
+    for one in soup.find_all(True):
+        if not {"reference", "formula"} & {*one.get("class", []), *one.parent.get("class", [])}:  # names, and TeX
+            yield from (one[name] for name in SPOKEN if one.get(name))
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_a_translated_page_speaks_its_own_language(soups, language):
+    english = {
+        (name, said)
+        for name in TRANSLATED
+        if name.startswith(folder(language))
+        for said in said_by_the_site(soups[HTML / f"{name}.html"])
+        if re.search("[A-Za-z]{2}", said) and not LETTERS[language].search(said) and said not in IN_ANY_LANGUAGE
+    }
+    assert not english
+
+
 def test_every_image_has_alt_text(soups):
     assert not [
         f"{page.relative_to(HTML)}: {image.get('src')}"
@@ -241,9 +316,16 @@ def test_every_image_has_alt_text(soups):
     ]
 
 
-def test_the_pdf_holds_all_pages_and_its_links_stay_inside(browser):
+@pytest.fixture(scope="module")
+def pdfs(browser):
     subprocess.run([sys.executable, "-m", "tools.pdf"], cwd=ROOT, check=True)
-    pdf = (ROOT / PDF).read_bytes()
+    return {language: (ROOT / pdf_in(language)).read_bytes() for language in LANGUAGES}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_pdf_holds_all_pages_and_its_links_stay_inside(pdfs, language):
+    pdf = pdfs[language]
     assert len(re.findall(rb"/Type /Page\b", pdf)) > 2 * len(NAMES)
     assert b"/Outlines" in pdf and b"(file:" not in pdf
     assert pdf.count(b"/Dest") > 10 * len(NAMES), "links from page to page"
+    assert f"/Lang ({language})".encode() in pdf

@@ -91,6 +91,31 @@ def plain_book(tmp_path):
     return small_book(tmp_path / "plain")
 
 
+CATALOGUE = """msgid ""
+msgstr "Content-Type: text/plain; charset=utf-8"
+
+msgid "Here."
+msgstr "여기."
+"""
+
+
+def test_a_translation_stands_in_its_own_page_and_where_there_is_none_the_original(plain_book):
+    (plain_book / "book" / "[two].md").write_text("# Two\n\nHere.\n\nThere.\n")
+    catalogue = plain_book / "locale" / "ko" / "LC_MESSAGES" / "book" / "[two].po"
+    catalogue.parent.mkdir(parents=True)
+    for words in ("여기.", "바로 여기."):
+        catalogue.write_text(CATALOGUE.replace("여기.", words))
+        status, printed = build(plain_book)
+        assert status == 0, printed
+        korean = BeautifulSoup(
+            (plain_book / "_build" / "html" / "ko" / "book" / "[two].html").read_text(), "html.parser"
+        )
+        assert [p.get_text() for p in korean.article.find_all("p")] == [words, "There."], "and a change is seen"
+        assert korean.html["lang"] == "ko"
+    english = BeautifulSoup((plain_book / "_build" / "html" / "book" / "[two].html").read_text(), "html.parser")
+    assert "Here." in english.article.get_text() and english.find("a", hreflang="ko").get_text(strip=True) == "한국어"
+
+
 def test_ways_in_where_the_address_is_known_and_nowhere_else(plain_book):
     page = "# One\n\n```{in-a-clone}\nmake book\n```\n\n```{how-to-cite}\n```\n"
     (plain_book / "book" / "index.md").write_text(page)
@@ -109,6 +134,8 @@ def test_ways_in_where_the_address_is_known_and_nowhere_else(plain_book):
         assert "make book" in words and (f"git clone {address}\ncd a-book" in words) == known
         assert (f"url = {{{address}}}" in words) == known
         assert ('property="og:image" content="https://someone.github.io/a-book/_static/preview.png"' in first) == known
+        twin = "https://someone.github.io/a-book/ko/book/index.html" if known else "../ko/book/index.html"
+        assert f'<link rel="alternate" hreflang="ko" href="{twin}"' in first
         for way in (
             "https://mybinder.org/v2/gh/someone/a-book/main?urlpath=lab/tree/book/",
             "https://colab.research.google.com/github/someone/a-book/blob/main/book/",

@@ -1,5 +1,7 @@
 """What the book's Sphinx extension makes, without building a book."""
 
+import re
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
@@ -9,14 +11,18 @@ from docutils.utils import new_document
 from sphinx import addnodes
 
 from tools.notebooks import ROOT
-from tools.site import citation, formulas, glossary, icons, stamp, ways_in
+from tools.site import citation, formulas, glossary, icons, korean, stamp, ways_in
+
+TERMS = {term: term for term in ("trial", "idle", "idle share", "order")}
+KOREAN = {"시험": "trial", "유휴": "idle", "유휴 비율": "idle share", "동기식": "synchronous", "보고": "report"}
 
 
-def linked(*paragraphs, terms=("trial", "idle", "idle share", "order"), page="a"):
+def linked(*paragraphs, terms=TERMS, page="a", language="en"):
     """The terms that text links to, and the text as it is shown."""
     document = new_document("")
     document += list(paragraphs)
-    app = SimpleNamespace(env=SimpleNamespace(docname=page), config=SimpleNamespace(glossary_terms=[*terms]))
+    config = SimpleNamespace(glossary_terms=terms, language=language)
+    app = SimpleNamespace(env=SimpleNamespace(docname=page), config=config)
     glossary.link_terms(app, document)
     links = [(link.astext(), link["reftarget"]) for link in document.findall(addnodes.pending_xref)]
     return links, document.astext()
@@ -51,6 +57,25 @@ def test_what_is_code_a_link_or_another_word_is_left_alone(part):
     assert linked(paragraph("The ", part, "."))[0] == []
 
 
+def test_particles_follow_a_korean_term_and_other_syllables_do_not():
+    words = "시험지와 비동기식은 아닙니다. 시험(trial)들은 유휴 비율이, 시험마다 유휴입니다. 동기식으로 보고 있습니다."
+    links, shown = linked(paragraph(words), terms=KOREAN, language="ko")
+    assert links == [("시험", "trial"), ("유휴 비율", "idle share"), ("유휴", "idle"), ("동기식", "synchronous")]
+    assert shown == words
+
+
+def test_korean_search_knows_beginnings_and_names():
+    words = korean.SearchKorean({}).split("낙오자를 DropoutMLP는 0.5초")
+    assert {"낙오", "낙오자", "낙오자를", "DropoutMLP", "초"} <= {*words} and "DropoutMLP는" not in words
+    typed = re.compile(f"^([가-힣]{{2,}}?){korean.ENDING}$")  # as the script has it
+    assert [typed.sub(r"\1", word) for word in ("낙오자는", "낙오자", "시험들을", "평가")] == [
+        "낙오자",
+        "낙오자",
+        "시험",
+        "평가",
+    ]
+
+
 def test_headings_and_the_glossary_itself_are_left_alone():
     title = nodes.title("", "Trials")
     assert linked(title, paragraph("A trial."))[0] == [("trial", "trial")]
@@ -58,10 +83,11 @@ def test_headings_and_the_glossary_itself_are_left_alone():
 
 
 def test_the_glossary_is_in_order_and_its_everyday_words_are_terms():
-    app, config = SimpleNamespace(srcdir=ROOT), SimpleNamespace(external_site_map={glossary.PAGE: None})
+    app, config = SimpleNamespace(srcdir=ROOT), SimpleNamespace(external_site_map={glossary.PAGE: None}, language="en")
     glossary.read_terms(app, config)
-    assert len(config.glossary_terms) > 25 and config.glossary_terms == sorted(config.glossary_terms)
-    assert {*config.glossary_terms} >= glossary.EVERYDAY
+    terms = [*config.glossary_terms]
+    assert len(terms) > 25 and terms == sorted(terms) == [*config.glossary_terms.values()]
+    assert {*terms} >= glossary.EVERYDAY
 
 
 def test_a_stamp_says_what_is_known():
@@ -71,6 +97,7 @@ def test_a_stamp_says_what_is_known():
         stamp.words(kept)
         == "These outputs were made on 9 November 2026 in 4 min 3 s, with Python 3.13.1, PyTorch 2.14.1."
     )
+    assert stamp.spelled_out(date(2026, 11, 9), "ko") == "2026년 11월 9일"
 
 
 def test_a_formula_is_as_large_as_its_text_and_has_a_name():

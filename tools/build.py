@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
-BUILD = Path("_build")
+from tools.languages import NAMES, SOURCE, TO_FIRST_PAGE
+from tools.sphinx import BUILD, LOCALE, kept, output
+
 STATIC = Path("book", "_static")
 EXTENSION = Path(__file__).with_name("site")
 NAME = "asynchronous-random-search"
@@ -17,38 +20,46 @@ ZIP = BUILD / f"{NAME}.zip"
 FIRST_PAGE = "book/index.html"
 
 
-def must_start_over(page: Path) -> bool:
-    """Sphinx copies static files only when it writes a page anew, and does not look at its extensions' code."""
+def must_start_over(page: Path, language: str) -> bool:
+    """Sphinx copies static files only when it writes a page anew, and does not look at extensions' code and words."""
     copies = page.parent / "_static"
     written = page.stat().st_mtime
-    return any(file.stat().st_mtime > written for file in EXTENSION.glob("*.py")) or any(
+    words = (LOCALE / language / "LC_MESSAGES").glob("*.po")
+    return any(file.stat().st_mtime > written for file in [*EXTENSION.glob("*.py"), *words]) or any(
         not (copies / file.name).exists() or not filecmp.cmp(file, copies / file.name, shallow=False)
         for file in STATIC.iterdir()
     )
 
 
-def build(builder: str = "html") -> Path:
-    """Build the book, and return its first page."""
-    page = BUILD / builder / "index.html"
-    if page.exists() and must_start_over(page):
-        shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
-    start = "from jupyter_book.cli.main import main; main()"  # it has no `python -m`
-    command = [sys.executable, "-c", start, "build", ".", "-W", "--keep-going", "--quiet", "--builder", builder]
-    result = subprocess.run(command, env=os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"})
-    if result.returncode != 0 or not page.exists():
-        shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
+def build(builder: str = "html", languages: Sequence[str] = tuple(NAMES)) -> list[Path]:
+    """Build the book in some languages, side by side, and return the first page of each."""
+    pages = {language: output(builder, language) / "index.html" for language in languages}
+    for language, page in pages.items():
+        if page.exists() and must_start_over(page, language):
+            forget(builder, language)
+    env = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    commands = {language: [sys.executable, "-m", "tools.sphinx", builder, language] for language in languages}
+    builds = {language: subprocess.Popen(command, env=env) for language, command in commands.items()}
+    failed = [language for language, build in builds.items() if build.wait() != 0 or not pages[language].exists()]
+    for language in failed:
+        forget(builder, language)
+    if failed:
         sys.exit("make: the book has warnings or errors (above); the next build reads every page again.")
-    return page
+    return list(pages.values())
 
 
-def lead_to_first_page(page: Path) -> None:
-    """Jupyter Book's own page for the book's address has no title, no language, and nothing to preview."""
+def forget(builder: str, language: str) -> None:
+    shutil.rmtree(kept(builder, language), ignore_errors=True)
+
+
+def lead_to_first_page(page: Path, language: str) -> None:
+    """For the book's address, Jupyter Book would write a page without title, language, and anything to preview."""
     head = (page.parent / FIRST_PAGE).read_text()
     shared = "\n".join(re.findall(r"<title>.*?</title>|<meta (?:property|name)=\"(?:og|twitter):[^>]*>", head))
     refresh = f'<meta http-equiv="refresh" content="0; url={FIRST_PAGE}">'
-    link = f'<p><a href="{FIRST_PAGE}">To the first page</a></p>'
+    link = f'<p><a href="{FIRST_PAGE}">{TO_FIRST_PAGE[language]}</a></p>'
     page.write_text(
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n{refresh}\n{shared}\n{link}\n</html>\n'
+        f'<!doctype html>\n<html lang="{language}">\n<meta charset="utf-8">\n{refresh}\n{shared}\n{link}\n</html>\n'
     )
 
 
@@ -63,10 +74,11 @@ def write_zip(html: Path) -> None:
 
 
 def main() -> None:
-    page = build()
-    lead_to_first_page(page)
-    write_zip(page.parent)
-    print(f"The book is ready. Open {page}; all of it in one file: {ZIP}")
+    for page, language in zip(build(), NAMES, strict=True):
+        lead_to_first_page(page, language)
+    write_zip(output("html", SOURCE))
+    ready = ", ".join(f"{output('html', language)}/index.html ({name})" for language, name in NAMES.items())
+    print(f"The book is ready. Open {ready}; all of it in one file: {ZIP}")
 
 
 if __name__ == "__main__":

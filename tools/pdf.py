@@ -1,4 +1,4 @@
-"""One PDF of the book: `make pdf` calls this. All pages on a single one, printed by Chromium."""
+"""One PDF of the book in each language: `make pdf` calls this. All pages on a single one, printed by Chromium."""
 
 import os
 import subprocess
@@ -8,8 +8,11 @@ from pathlib import Path
 
 from tools.browser import MISSING, find_browser
 from tools.build import BUILD, FIRST_PAGE, NAME, build
+from tools.languages import NAMES, SOURCE
 
-PDF = BUILD / f"{NAME}.pdf"
+
+def pdf_in(language: str) -> Path:
+    return BUILD / (f"{NAME}.pdf" if language == SOURCE else f"{NAME}-{language}.pdf")
 
 
 def single_page(folder: Path) -> str:
@@ -34,11 +37,12 @@ def main() -> None:
     browser = find_browser()
     if browser is None:
         sys.exit(f"make: the PDF is printed by a browser, and there is {MISSING}")
-    page = build("singlehtml")
-    page.write_text(single_page(page.parent))
-    PDF.unlink(missing_ok=True)
-    print_page(browser, page, PDF)
-    print(f"The PDF is ready: {PDF}")
+    for page, language in zip(build("singlehtml"), NAMES, strict=True):
+        page.write_text(single_page(page.parent))
+        pdf = pdf_in(language)
+        pdf.unlink(missing_ok=True)
+        print_page(browser, page, pdf)
+        print(f"The PDF is ready: {pdf}")
 
 
 if __name__ == "__main__":

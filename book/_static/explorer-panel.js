@@ -1,5 +1,9 @@
 // One panel of the scheduling explorer: some workers, how far they are, and their chart. See explorer.js.
+// Words stand in _("…"), Sphinx's own function: tools/site/explorer.py finds them there, and gives their translations.
 "use strict";
+
+// A sentence with values in the places of {names}.
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 class ExplorerPanel {
   static HTML = `
@@ -12,7 +16,12 @@ class ExplorerPanel {
       <span class="explorer-word" aria-hidden="true"></span>
       <div class="explorer-veil"></div>
     </div>`;
-  static NOTES = { synchronous: "wait for each other", asynchronous: "wait for nobody" };
+  static NOTES = { synchronous: _("wait for each other"), asynchronous: _("wait for nobody") };
+  static WHO = {
+    alone: [_("One worker")],
+    synchronous: [_("{number} synchronous workers"), _("{number} synchronous worker")],
+    asynchronous: [_("{number} asynchronous workers"), _("{number} asynchronous worker")],
+  };
 
   constructor(kind) {
     this.kind = kind; // "synchronous", "asynchronous", or "alone": one worker, for comparison
@@ -46,7 +55,7 @@ class ExplorerPanel {
     this.find(".explorer-wait").setAttribute("d", this.waits.map(bar).join(""));
     this.find(".explorer-title b").textContent = this.who();
     this.find(".explorer-title span").textContent =
-      ExplorerPanel.NOTES[this.kind] ?? `needs ${ExplorerPanel.seconds(this.end)} in all`;
+      ExplorerPanel.NOTES[this.kind] ?? filled(_("needs {time} in all"), { time: ExplorerPanel.seconds(this.end) });
     this.chart.style.setProperty("--rows", this.workers);
     this.chart.setAttribute("aria-label", this.summary(until));
     this.label();
@@ -62,9 +71,10 @@ class ExplorerPanel {
       end: 0,
     });
     const earlier = { start: this.end, end: this.until };
+    const gained = ExplorerPanel.seconds(Math.round(this.until) - Math.round(this.end));
     const [where, text, least] = {
-      synchronous: [longest, "waits", this.workers > 8 ? 1 : 0.08],
-      asynchronous: [earlier, `${ExplorerPanel.seconds(Math.round(this.until) - Math.round(this.end))} earlier`, 0.18],
+      synchronous: [longest, _("waits"), this.workers > 8 ? 1 : 0.08],
+      asynchronous: [earlier, filled(_("{time} earlier"), { time: gained }), 0.18],
       alone: [earlier, "", 1],
     }[this.kind];
     word.hidden = length(where) < least * this.until;
@@ -90,22 +100,24 @@ class ExplorerPanel {
     const now = Math.min(time, this.end);
     const { finished, idle } = planning.progress(this.plan, this.workers, now);
     return {
-      finished: `${finished} of ${this.plan.length} trials`,
-      idle: `${Math.round(100 * Math.max(0, idle))}\u00a0% idle`,
+      finished: filled(_("{finished} of {all} trials"), { finished, all: this.plan.length }),
+      idle: filled(_("{share}\u00a0% idle"), { share: Math.round(100 * Math.max(0, idle)) }),
       clock: ExplorerPanel.seconds(now),
     };
   }
 
   who() {
-    return this.kind === "alone" ? "One worker" : `${this.workers} ${this.kind} worker${this.workers > 1 ? "s" : ""}`;
+    const [many, one] = ExplorerPanel.WHO[this.kind];
+    return filled(this.workers > 1 ? many : (one ?? many), { number: this.workers });
   }
 
   summary(time) {
-    const { finished, idle, clock } = this.progress(time);
-    return `${this.who()}: ${finished}, ${idle}, ${time >= this.end ? "done after" : "not done after"} ${clock}.`;
+    const done = _("{who}: {finished}, {idle}, done after {clock}.");
+    const going = _("{who}: {finished}, {idle}, not done after {clock}.");
+    return filled(time >= this.end ? done : going, { who: this.who(), ...this.progress(time) });
   }
 
   static seconds(value) {
-    return `${Math.round(value).toLocaleString("en")}\u00a0s`;
+    return filled(_("{number}\u00a0s"), { number: Math.round(value).toLocaleString("en") });
   }
 }

@@ -9,32 +9,41 @@
   const SMALL = { workers: 4, trials: 24, spread: "recorded", seed: 0 };
   const WHOLE = { workers: 8, trials: 64, spread: "recorded", seed: 0 };
 
+  const NAMES = {
+    constant: _("constant"),
+    uniform: _("uniform"),
+    recorded: _("recorded"),
+    exponential: _("exponential"),
+    "log-normal": _("log-normal"),
+  };
+
   const recorded = JSON.parse(document.getElementById("recorded-durations").textContent);
   const spreads = planning.spreads(recorded);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const { seconds } = ExplorerPanel;
 
+  const LABELS = { time: _("Time"), back: _("Step back") };
   const TIME = `
     <div class="explorer-axis" aria-hidden="true"></div>
-    <input class="explorer-time" type="range" min="0" max="${STEPS}" aria-label="Time" />
+    <input class="explorer-time" type="range" min="0" max="${STEPS}" aria-label="${LABELS.time}" />
     <div class="explorer-buttons">
       <button type="button" data-do="play">
-        <svg viewBox="0 0 10 10" aria-hidden="true"><path /></svg><span>Play</span>
+        <svg viewBox="0 0 10 10" aria-hidden="true"><path /></svg><span>${_("Play")}</span>
       </button>
-      <button type="button" data-do="back" aria-label="Step back">Back</button>
-      <button type="button" data-do="step">Step</button>
-      <button type="button" data-do="draw">Other trials</button>
+      <button type="button" data-do="back" aria-label="${LABELS.back}">${_("Back")}</button>
+      <button type="button" data-do="step">${_("Step")}</button>
+      <button type="button" data-do="draw">${_("Other trials")}</button>
     </div>`;
   const SETTINGS = `
     <div class="explorer-ratios">
-      <p><b data-ratio="here"></b> <span>times faster without waiting</span> <small data-from="here"></small></p>
-      <p><b data-ratio="formula"></b> <span>predicted for trials without end</span>
+      <p><b data-ratio="here"></b> <span>${_("times faster without waiting")}</span> <small data-from="here"></small></p>
+      <p><b data-ratio="formula"></b> <span>${_("predicted for trials without end")}</span>
         <small data-from="formula"></small></p>
     </div>
     <div class="explorer-settings">
-      <label>Workers <input type="range" name="workers" min="1" max="64" /><b aria-hidden="true"></b></label>
-      <label>Trials <input type="range" name="trials" min="8" max="500" /><b aria-hidden="true"></b></label>
-      <fieldset><legend>Spread of their durations</legend></fieldset>
+      <label>${_("Workers")} <input type="range" name="workers" min="1" max="64" /><b aria-hidden="true"></b></label>
+      <label>${_("Trials")} <input type="range" name="trials" min="8" max="500" /><b aria-hidden="true"></b></label>
+      <fieldset><legend>${_("Spread of their durations")}</legend></fieldset>
     </div>`;
   const STATUS = `<p class="explorer-status" role="status"></p>`;
 
@@ -48,7 +57,7 @@
       this.app = document.createElement("div");
       this.app.className = "explorer-app";
       this.app.setAttribute("role", "group");
-      this.app.setAttribute("aria-label", "Scheduling explorer");
+      this.app.setAttribute("aria-label", _("Scheduling explorer"));
       this.app.append(...this.panels.map((panel) => panel.element));
       this.app.insertAdjacentHTML("beforeend", TIME + (this.small ? "" : SETTINGS) + STATUS);
       if (!this.small) addSpreads(this.find("fieldset"), number);
@@ -83,7 +92,8 @@
       this.time = Math.min(this.until, Math.max(0, time));
       this.panels.forEach((panel) => panel.show(this.time));
       this.slider.value = (this.time / this.until) * STEPS;
-      this.slider.setAttribute("aria-valuetext", `${seconds(this.time)} of ${seconds(this.until)}`);
+      const moment = { time: seconds(this.time), all: seconds(this.until) };
+      this.slider.setAttribute("aria-valuetext", filled(_("{time} of {all}"), moment));
     }
 
     play() {
@@ -109,7 +119,7 @@
 
     showPlaying(playing) {
       this.playing = playing;
-      this.find("[data-do=play] span").textContent = playing ? "Pause" : "Play";
+      this.find("[data-do=play] span").textContent = playing ? _("Pause") : _("Play");
       this.find("[data-do=play] path").setAttribute("d", playing ? "M1 0h3v10h-3zM6 0h3v10h-3z" : "M1 0v10l9-5z");
     }
 
@@ -126,7 +136,7 @@
       if (!this.app.contains(document.activeElement)) return;
       this.saying = setTimeout(() => {
         const said = this.panels.map((panel) => panel.summary(this.time)).join(" ");
-        this.find(".explorer-status").textContent = `At ${seconds(this.time)}: ${said}`;
+        this.find(".explorer-status").textContent = filled(_("At {time}: {said}"), { time: seconds(this.time), said });
       }, 500);
     }
 
@@ -139,12 +149,19 @@
       this.find(`[value=${this.state.spread}]`).checked = true;
       const [waiting, free] = this.compared.map((panel) => panel.end);
       const { longest, average, ratio } = this.formula;
-      const exact = (value) => `${value.toFixed(1)}\u00a0s`;
+      const exact = (value) => filled(_("{number}\u00a0s"), { number: value.toFixed(1) });
       const text = {
         "[data-ratio=here]": (waiting / free).toFixed(2),
-        "[data-from=here]": `these trials: ${seconds(waiting)} / ${seconds(free)}`,
+        "[data-from=here]": filled(_("these trials: {waiting} / {free}"), {
+          waiting: seconds(waiting),
+          free: seconds(free),
+        }),
         "[data-ratio=formula]": ratio.toFixed(2),
-        "[data-from=formula]": `longest of ${this.state.workers}: ${exact(longest)} / average: ${exact(average)}`,
+        "[data-from=formula]": filled(_("longest of {number}: {longest} / average: {average}"), {
+          number: this.state.workers,
+          longest: exact(longest),
+          average: exact(average),
+        }),
       };
       for (const [selector, words] of Object.entries(text)) this.find(selector).textContent = words;
     }
@@ -195,7 +212,7 @@
     axis.replaceChildren();
     for (let at = 0; at < 0.97 * until; at += tick) {
       const label = document.createElement("span");
-      label.textContent = at ? at.toLocaleString("en") : "0 s";
+      label.textContent = at ? at.toLocaleString("en") : seconds(0);
       label.style.left = `${(100 * at) / until}%`;
       axis.append(label);
     }
@@ -213,7 +230,7 @@
         "beforeend",
         `<label><input type="radio" name="spread-${number}" value="${name}" />
           <svg viewBox="0 0 59 10" preserveAspectRatio="none" aria-hidden="true"><path d="${bars.join("")}" /></svg>
-          <span>${name}</span></label>`,
+          <span>${NAMES[name]}</span></label>`,
       );
     }
   }

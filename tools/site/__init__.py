@@ -11,7 +11,10 @@ from tools.site import (
     glossary,
     icons,
     inline_figures,
+    korean,
+    languages,
     links,
+    messages,
     pages,
     stamp,
     theme,
@@ -19,6 +22,9 @@ from tools.site import (
 )
 
 PARTS = (
+    languages,
+    korean,
+    messages,
     captions,
     pages,
     links,

@@ -6,14 +6,23 @@
 
 It stays the figure that it is in JupyterLab, on paper, and where scripts are off. `explorer explorer-small` is the one
 that plays by itself. Its scripts and style are in book/_static; the recorded durations are read from the table here.
+Its words stand in the scripts, in English, as `_("...")`; their translations come with the page.
 """
 
 import csv
 import json
 from pathlib import Path
 
+from babel.messages.extract import extract
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.locale import get_translation
+
+from tools.languages import SOURCE
+
+_ = get_translation("site")
+KEYWORDS = {"_": None}
+SCRIPTS = ("schedule.js", "explorer-panel.js", "explorer.js")  # in this order
 
 
 def setup(app: Sphinx) -> None:
@@ -41,11 +50,25 @@ def depend_on_table(app: Sphinx, doctree: nodes.document) -> None:
 def add_to_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
     if doctree is None or not _explores(doctree):
         return
+    if app.config.language != SOURCE:
+        translations = {text: _(text) for text in words(Path(app.srcdir))}
+        catalogue = {"locale": app.config.language, "messages": translations, "plural_expr": "0"}
+        app.add_js_file(None, body=f"Documentation.addTranslations({json.dumps(catalogue)});")
     durations = json.dumps(recorded_durations(_table(app)))
     app.add_js_file(None, body=durations, type="application/json", id="recorded-durations")
-    for script in ("schedule.js", "explorer-panel.js", "explorer.js"):  # in this order
+    for script in SCRIPTS:
         app.add_js_file(script, loading_method="defer")
     app.add_css_file("explorer.css")
+
+
+def words(folder: Path) -> list[str]:
+    """All that the scripts say."""
+    found: list[str] = []
+    for name in SCRIPTS:
+        with open(folder / "book" / "_static" / name, "rb") as script:
+            options = {"parse_template_string": True}
+            found += [str(text) for _line, text, *_rest in extract("javascript", script, KEYWORDS, options=options)]
+    return list(dict.fromkeys(found))
 
 
 def _explores(doctree: nodes.document) -> bool:

@@ -92,6 +92,7 @@ def inline(svg: str, alt: str, prefix: str, glyphs: set[str] | None = None, kind
         _rename(element, prefix)
         _recolor(element)
         _shorten(element)
+    _forget_unused_ids(root)
     root.attrib |= {"role": "img", "aria-label": alt, "class": f"inline-figure {kind}".strip(), "fill": "currentColor"}
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -140,6 +141,16 @@ def _shorten(element: ElementTree.Element) -> None:
         numbers = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.1f}".rstrip("0").rstrip("."), element.attrib[name])
         element.set(name, " ".join(numbers.split()))
     element.text, element.tail = (text if text and text.strip() else None for text in (element.text, element.tail))
+
+
+def _forget_unused_ids(root: ElementTree.Element) -> None:
+    """Matplotlib names every part of a figure: a tenth of its bytes. Other figures of the page may use its letters."""
+    values = [value for element in root.iter() for value in element.attrib.values()]
+    used = {name for value in values for name in re.findall(r"#([^)]+)", value)}
+    for element in root.iter():
+        name = element.get("id", "")
+        if name and name not in used and not GLYPH.match(name):
+            del element.attrib["id"]
 
 
 def on_page(color: str) -> str:

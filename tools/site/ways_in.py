@@ -11,13 +11,18 @@ from urllib.parse import urlparse
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.locale import get_translation
 from sphinx.util.docutils import SphinxDirective
 
+from tools.languages import folder
+
+_ = get_translation("site")
 GITHUB = "https://github.com"
 
 
 def setup(app: Sphinx) -> None:
     app.add_config_value("book_repository", "", "env")
+    app.add_config_value("book_address", "", "html")  # of all languages
     app.add_directive("in-a-clone", InAClone)
     app.connect("config-inited", find_repository, priority=850)
     app.connect("html-page-context", add_addresses, priority=900)
@@ -33,9 +38,12 @@ def find_repository(app: Sphinx, config: Config) -> None:
         options[f"use_{button}_button"] = bool(url)
     on_github = url.startswith(f"{GITHUB}/")
     options["launch_buttons"] = dict(options["launch_buttons"]) if on_github else {}
+    config.book_address = config.html_baseurl
     if on_github and not config.html_baseurl:  # where GitHub Pages puts it
         owner, name = url.split("/")[-2:]
-        config.html_baseurl = f"https://{owner.lower()}.github.io/{name}/"
+        config.book_address = f"https://{owner.lower()}.github.io/{name}/"
+    if config.book_address:
+        config.html_baseurl = config.book_address + folder(config.language)
 
 
 def from_github_actions() -> str:
@@ -45,6 +53,7 @@ def from_github_actions() -> str:
 
 def add_addresses(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     site = app.config.html_baseurl
+    context["book_address"] = app.config.book_address
     context["site_address"], context["site_path"] = site, urlparse(site).path if site else ""
     for group in context.get("header_buttons", []):
         if group.get("label") == "launch-buttons":
@@ -56,7 +65,7 @@ def codespaces(repository: str) -> dict[str, str]:
     return {
         "type": "link",
         "text": "Codespaces",
-        "tooltip": "Open in GitHub Codespaces",
+        "tooltip": _("Open in GitHub Codespaces"),
         "icon": "fab fa-github",
         "url": repository.replace(GITHUB, "https://codespaces.new") + "?quickstart=1",
     }

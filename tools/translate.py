@@ -1,0 +1,100 @@
+"""Bring the catalogues up to date with the pages, and list what is to be translated: `make translate` calls this."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_file
+from babel.messages.pofile import read_po, write_po
+
+from tools.languages import SOURCE, TRANSLATIONS
+from tools.site import explorer
+from tools.sphinx import LOCALE, output
+
+TEMPLATES = output("gettext", SOURCE)
+#: All that gettext has to know of a catalogue, and no dates: it changes where its messages do.
+HEADER = 'msgid ""\nmsgstr ""\n"Language: {}\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
+
+
+def catalogue_of(language: str, template: Path) -> Path:
+    return LOCALE / language / "LC_MESSAGES" / template.relative_to(TEMPLATES).with_suffix(".po")
+
+
+def read(path: Path, language: str) -> Catalog:
+    if not path.exists():
+        return Catalog(locale=language)
+    with path.open("rb") as file:
+        return read_po(file, locale=language)
+
+
+def write(path: Path, catalogue: Catalog, language: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(HEADER.format(language).encode())
+        write_po(file, catalogue, width=0, omit_header=True, no_location=True, ignore_obsolete=True)
+
+
+def without_page(language: str) -> list[Path]:
+    """Catalogues of pages that are no more. Those beside the folders of pages are the site's, and others' corrected."""
+    of_pages = {catalogue_of(language, template) for template in TEMPLATES.rglob("*.pot")}
+    return [path for path in sorted((LOCALE / language / "LC_MESSAGES").glob("*/**/*.po")) if path not in of_pages]
+
+
+def update(language: str) -> list[str]:
+    """Renew all catalogues of a language; what of each is to be translated, or looked at, a line a message."""
+    to_do = []
+    for template in sorted(TEMPLATES.rglob("*.pot")):
+        path = catalogue_of(language, template)
+        catalogue = read(path, language)
+        catalogue.update(read(template, SOURCE))
+        for message in catalogue:
+            if message.id and (message.fuzzy or not message.string):
+                to_do.append(f"{path}: {'fuzzy' if message.fuzzy else 'new'}: {message.id}")
+        to_do += [f"{path}: removed: {message.id}" for message in catalogue.obsolete.values()]
+        write(path, catalogue, language)
+    for path in without_page(language):
+        path.unlink()
+        to_do.append(f"{path}: removed")
+    return to_do
+
+
+def stale(language: str) -> list[str]:
+    """Where catalogues hold other messages than the pages do, or as many and in another order."""
+    found = [f"{path}: no page" for path in without_page(language)]
+    for template in sorted(TEMPLATES.rglob("*.pot")):
+        path = catalogue_of(language, template)
+        wanted, there = ([message.id for message in read(one, language)] for one in (template, path))
+        if wanted != there:
+            found += [f"{path}: {text}" for text in {*wanted} ^ {*there}] or [f"{path}: order"]
+    return found
+
+
+def words_of_the_site() -> Catalog:
+    """What stands in `_(...)` in the book's own extension and scripts, where Sphinx's builder doesn't look."""
+    found = Catalog()
+    for module in sorted(Path("tools", "site").glob("*.py")):
+        for _line, text, *_rest in extract_from_file("python", module, explorer.KEYWORDS):
+            found.add(text)
+    for text in explorer.words(Path()):
+        found.add(text)
+    return found
+
+
+def make_templates() -> None:
+    """Catalogues of all messages as they are now, without translations."""
+    for template in TEMPLATES.rglob("*.pot"):
+        template.unlink()  # its page may be no more
+    subprocess.run([sys.executable, "-m", "tools.sphinx", "gettext", SOURCE], check=True)
+    write(TEMPLATES / "site.pot", words_of_the_site(), SOURCE)
+
+
+def main() -> None:
+    make_templates()
+    for language in TRANSLATIONS:
+        to_do = update(language)
+        print("\n".join(to_do) or f"{language}: all is translated.")
+
+
+if __name__ == "__main__":
+    main()
