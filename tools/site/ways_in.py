@@ -43,7 +43,7 @@ def find_repository(app: Sphinx, config: Config) -> None:
         owner, name = url.split("/")[-2:]
         config.book_address = f"https://{owner.lower()}.github.io/{name}/"
     if config.book_address:
-        config.html_baseurl = config.book_address + folder(config.language)
+        config.html_baseurl = f"{config.book_address}{folder(config.language)}"
 
 
 def from_github_actions() -> str:

@@ -1,0 +1,42 @@
+"""What JupyterLab sees of the book's notebooks, and what it may write into them: `make lab` starts it with this.
+
+JupyterLab writes the name of its kernel and the version of its Python into every notebook that it opens, and marks it
+as changed. So they are there when it looks, and gone when it saves.
+"""
+
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
+
+KERNEL = "python3"
+STORED = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": KERNEL},
+    "language_info": {"name": "python"},
+}
+
+
+def as_here() -> dict[str, Any]:
+    """What JupyterLab will say of a notebook whose kernel runs in this environment."""
+    name = KernelSpecManager().get_kernel_spec(KERNEL).display_name
+    return {
+        "kernelspec": STORED["kernelspec"] | {"display_name": name},
+        "language_info": dict(IPythonKernel.language_info),
+    }
+
+
+class Notebooks(AsyncLargeFileManager):
+    async def get(self, path: str, content: bool = True, *args: Any, **options: Any) -> dict[str, Any]:
+        model: dict[str, Any] = await super().get(path, content, *args, **options)
+        if content and model["type"] == "notebook":
+            metadata = model["content"]["metadata"]
+            metadata |= {key: value for key, value in as_here().items() if metadata.get(key) == STORED[key]}
+        return model
+
+    async def save(self, model: dict[str, Any], path: str = "") -> dict[str, Any]:
+        if model.get("type") == "notebook" and model.get("content"):
+            metadata = model["content"]["metadata"]
+            metadata |= {key: STORED[key] for key, value in as_here().items() if metadata.get(key) == value}
+        saved: dict[str, Any] = await super().save(model, path)
+        return saved
