@@ -30,7 +30,7 @@ def test_a_replay_reports_what_was_recorded_when_it_was(folder, synchronous):
 @pytest.mark.filterwarnings("error:.*workers share")
 def test_trials_that_sleep_may_be_more_than_cores(folder):
     n_workers = 4 * os.cpu_count()
-    run = replay_in_real_time("cnn", [5] * n_workers, n_workers=n_workers, compression=500)
+    run = replay_in_real_time("cnn", [5] * n_workers, n_workers=n_workers)
     assert len(run.finished) >= n_workers
 
 

@@ -11,7 +11,7 @@ from docutils.utils import new_document
 from sphinx import addnodes
 
 from tools.notebooks import ROOT
-from tools.site import citation, formulas, glossary, icons, korean, stamp, ways_in
+from tools.site import citation, formulas, glossary, icons, korean, stamp, theme, ways_in
 
 TERMS = {term: term for term in ("trial", "idle", "idle share", "order")}
 KOREAN = {"시험": "trial", "유휴": "idle", "유휴 비율": "idle share", "동기식": "synchronous", "보고": "report"}
@@ -132,3 +132,9 @@ def test_how_to_cite():
         "authors": [{"family-names": "Doe", "given-names": "J."}, {"family-names": "Roe", "given-names": "R."}]
     }
     assert "author = {Doe, J. and Roe, R.}" in citation.bibtex(people, "") and "url" not in citation.bibtex(people, "")
+
+
+def test_rules_of_components_that_no_page_uses_go():
+    sheet = ".toast{a:b}.toast,p{c:d}@media print{.toast-x:hover,.list-group>a{e:f}.card{g:h}}"
+    assert theme.without_components(sheet, {"toast", "list-group"}) == ".toast,p{c:d}@media print{.card{g:h}}"
+    assert theme.without_components(sheet, set()) == sheet

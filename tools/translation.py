@@ -119,7 +119,8 @@ def numbers_off(words: str, prose: str) -> Iterator[str]:
 
 def numerals(word: str) -> list[int]:
     """The numbers that a word says: twenty-four is 24, and a fifth, as well as two of them, has to do with 5."""
-    known = [NUMERALS[part] for one in word.split("-") for part in (one, one.removesuffix("s")) if part in NUMERALS]
+    parts = [one if one in NUMERALS else one.removesuffix("s") for one in word.split("-")]
+    known = [NUMERALS[part] for part in parts if part in NUMERALS]
     return [*known, sum(known)]
 
 

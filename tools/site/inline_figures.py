@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+HREF = f"{{{XLINK}}}href"
 ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", XLINK)
 GLYPH = re.compile(r"DejaVu\w+(?:-\w+)*-[0-9a-f]+$")  # as Matplotlib calls a letter of its font
@@ -53,16 +54,17 @@ class InlineFigures(SphinxPostTransform):
 
     def run(self, **kwargs: Any) -> None:
         glyphs: set[str] = set()
+        looks: dict[str, str] = {}
         for_phones = drawings_for_phones(Path(self.env.doc2path(self.env.docname)))
         for number, image in enumerate(list(self.document.findall(nodes.image))):
             path = Path(self.env.srcdir, image["uri"])
             if path.suffix == ".svg" and path.is_file():
                 svg, alt = path.read_text(encoding="utf-8"), image.get("alt", "")
-                html = inline(svg, alt, f"figure-{number}-", glyphs)
+                html = inline(svg, alt, f"f{number}-", glyphs, looks)
                 beside = path.with_name(path.stem + PHONE_SUFFIX)
                 phone = beside.read_text(encoding="utf-8") if beside.is_file() else for_phones.get(svg.strip())
                 if phone:
-                    html += inline(phone, alt, f"figure-{number}-phone-", glyphs, "for-phones")
+                    html += inline(phone, alt, f"f{number}p-", glyphs, looks, "for-phones")
                 image.replace_self(nodes.raw("", html, format="html"))
 
 
@@ -74,13 +76,21 @@ def drawings_for_phones(page: Path) -> dict[str, str]:
     return {"".join(data["image/svg+xml"]).strip(): "".join(data[PHONE_MIME]) for data in found if PHONE_MIME in data}
 
 
-def inline(svg: str, alt: str, prefix: str, glyphs: set[str] | None = None, kind: str = "") -> str:
+def inline(
+    svg: str,
+    alt: str,
+    prefix: str,
+    glyphs: set[str] | None = None,
+    looks: dict[str, str] | None = None,
+    kind: str = "",
+) -> str:
     """An SVG file as an element of a page.
 
     Args:
         alt: what it shows, for those who can't see it.
         prefix: of its ids, which must differ from those of other figures on the page.
         glyphs: ids of letters that the page has already; those that this figure brings are added.
+        looks: styles that the page has already -> their classes; likewise.
         kind: another class.
     """
     root = ElementTree.fromstring(svg)
@@ -93,8 +103,10 @@ def inline(svg: str, alt: str, prefix: str, glyphs: set[str] | None = None, kind
         _recolor(element)
         _shorten(element)
     _forget_unused_ids(root)
+    _share_looks(root, {} if looks is None else looks)
+    _unwrap(root)
     root.attrib |= {"role": "img", "aria-label": alt, "class": f"inline-figure {kind}".strip(), "fill": "currentColor"}
-    return ElementTree.tostring(root, encoding="unicode")
+    return ElementTree.tostring(root, encoding="unicode").replace(" />", "/>")
 
 
 def _remove_paper(root: ElementTree.Element) -> None:
@@ -123,7 +135,7 @@ def _rename(element: ElementTree.Element, prefix: str) -> None:
             continue
         if name == "id":
             element.set(name, prefix + value)
-        elif name == f"{{{XLINK}}}href" and value.startswith("#"):
+        elif name == HREF and value.startswith("#"):
             element.set(name, f"#{prefix}{value[1:]}")
         else:
             element.set(name, value.replace("url(#", f"url(#{prefix}"))
@@ -136,11 +148,42 @@ def _recolor(element: ElementTree.Element) -> None:
 
 
 def _shorten(element: ElementTree.Element) -> None:
-    """Tenths of a point are enough, and a line for each is not needed: half of a figure's bytes."""
+    """Tenths of a point are enough, and neither a line nor a space for each is needed: half of a figure's bytes."""
     for name in {"d", "x", "y", "points"} & element.attrib.keys():
-        numbers = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.1f}".rstrip("0").rstrip("."), element.attrib[name])
-        element.set(name, " ".join(numbers.split()))
+        numbers = " ".join(_tenths(element.attrib[name]).split())
+        element.set(name, re.sub(r"(?<=[A-Za-z]) | (?=[A-Za-z])", "", numbers))
+    if moved := element.get("transform"):
+        element.set("transform", re.sub(r"translate\([^)]*\)", lambda m: _tenths(m[0]), moved))
+    if target := element.attrib.pop(HREF, None):
+        element.set("href", target)
     element.text, element.tail = (text if text and text.strip() else None for text in (element.text, element.tail))
+
+
+def _tenths(text: str) -> str:
+    return re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.1f}".rstrip("0").rstrip("."), text)
+
+
+def _share_looks(root: ElementTree.Element, looks: dict[str, str]) -> None:
+    """Parts that look alike share a class, in all figures of the page: a quarter of a figure's bytes."""
+    new = []
+    for element in root.iter():
+        if look := element.attrib.pop("style", ""):
+            if look not in looks:
+                looks[look] = f"look-{len(looks)}"
+                new.append(f".{looks[look]}{{{look}}}")
+            element.set("class", looks[look])
+    sheet = ElementTree.Element(f"{{{SVG}}}style")
+    sheet.text = "".join(new)
+    root.insert(0, sheet)
+
+
+def _unwrap(parent: ElementTree.Element) -> None:
+    """Groups of which nothing is said go."""
+    for child in list(parent):
+        _unwrap(child)
+        if child.tag == f"{{{SVG}}}g" and not child.attrib:
+            place = list(parent).index(child)
+            parent[place : place + 1] = list(child)
 
 
 def _forget_unused_ids(root: ElementTree.Element) -> None:

@@ -38,12 +38,11 @@ def find_repository(app: Sphinx, config: Config) -> None:
         options[f"use_{button}_button"] = bool(url)
     on_github = url.startswith(f"{GITHUB}/")
     options["launch_buttons"] = dict(options["launch_buttons"]) if on_github else {}
-    config.book_address = config.html_baseurl
-    if on_github and not config.html_baseurl:  # where GitHub Pages puts it
+    address = str(config.html_baseurl)
+    if on_github and not address:  # where GitHub Pages puts it
         owner, name = url.split("/")[-2:]
-        config.book_address = f"https://{owner.lower()}.github.io/{name}/"
-    if config.book_address:
-        config.html_baseurl = f"{config.book_address}{folder(config.language)}"
+        address = f"https://{owner.lower()}.github.io/{name}/"
+    config.book_address, config.html_baseurl = address, address and address + folder(config.language)
 
 
 def from_github_actions() -> str:
