@@ -42,6 +42,19 @@ def test_a_figure_takes_the_colours_of_the_page(drawn):
     assert "rdf" not in html and "<?xml" not in html
 
 
+def test_the_ground_of_what_is_hatched_takes_the_colours_of_the_page():
+    figure, ax = plt.subplots()
+    ax.barh(0, 1, **style.IDLE)
+    file = StringIO()
+    figure.savefig(file, format="svg")
+    plt.close(figure)
+    looks: dict[str, str] = {}
+    html = inline(file.getvalue(), "", "a-", looks=looks)
+    ground = style.IDLE["facecolor"]
+    assert not re.search(rf'fill="{ground}"', html)
+    assert f"fill: light-dark({ground}, {on_dark(ground)})" in html + " ".join(looks)
+
+
 def test_figures_of_one_page_do_not_share_ids(drawn):
     glyphs = set()
     html, second = (inline(drawn, "", prefix, glyphs) for prefix in ("a-", "b-"))

@@ -22,6 +22,7 @@ HREF = f"{{{XLINK}}}href"
 ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", XLINK)
 GLYPH = re.compile(r"DejaVu\w+(?:-\w+)*-[0-9a-f]+$")  # as Matplotlib calls a letter of its font
+COLOR = re.compile("#[0-9a-f]{6}")
 GROUND = "var(--pst-color-background)"
 DARK_GROUND = "#121212"  # the theme's
 PHONE_MIME, PHONE_SUFFIX = "application/vnd.async-hpo.phone+svg", "-phone.svg"  # as in `async_hpo.plots.style`
@@ -143,6 +144,8 @@ def _rename(element: ElementTree.Element, prefix: str) -> None:
 
 def _recolor(element: ElementTree.Element) -> None:
     style = element.get("style", "")
+    if COLOR.fullmatch(element.get("fill", "")):  # of a hatched part; as an attribute it could not follow the page
+        style = f"fill: {element.attrib.pop('fill')}; {style}".rstrip("; ")
     if colored := re.sub(r"(fill|stroke): (#[0-9a-f]{6})", lambda m: f"{m[1]}: {on_page(m[2])}", style):
         element.set("style", colored)
 
