@@ -65,7 +65,7 @@ def a_trial() -> tuple[Figure, str]:
         next_line: f"first{space}line",
     }
     for at, text in marks.items():
-        ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom", fontsize=9)
+        ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom", fontsize=9.5)
     for text, begin, until, height in (
         ("busy", order, end, -0.7),
         ("idle", end, next_order, -0.7),

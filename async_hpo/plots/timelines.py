@@ -71,7 +71,7 @@ def schedules(plans: dict[str, pd.DataFrame]) -> Figure:
         if waits.max() > 0.42 / style.width() * until:  # else its label would not fit
             before = plan.loc[waits.idxmax()]
             at = (before.end + waits.max() / 2, before.worker)
-            ax.text(*at, "waits", ha="center", va="center", color="white", fontweight="bold", fontsize=9)
+            ax.text(*at, "waits", ha="center", va="center", color="white", fontweight="bold", fontsize=9.5)
     return figure
 
 
