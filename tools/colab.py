@@ -28,6 +28,7 @@ def is_colab(cell: NotebookNode) -> bool:
 
 
 def write() -> None:
+    text = cell()
     for path in notebooks():
         notebook = read(path)
         ours = next((one for one in notebook.cells if is_colab(one)), None)
@@ -38,6 +39,6 @@ def write() -> None:
             )
             first = next(number for number, one in enumerate(notebook.cells) if one.cell_type == "code")
             notebook.cells.insert(first, ours)
-        if ours.source != cell():
-            ours.source = cell()
+        if ours.source != text:
+            ours.source = text
             nbformat.write(notebook, path)

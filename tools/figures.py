@@ -44,6 +44,12 @@ def _schedules(n_trials: int, workers: dict[str, tuple[int, bool]]) -> tuple[Fig
 
 def a_trial() -> tuple[Figure, str]:
     """One worker's time, and what its parts are called. Not to scale."""
+    description = "A trial on a worker, not to scale: order, start-up, training, reports, end, gap, the next order"
+    return _draw_a_trial(), description
+
+
+@style.for_pages_and_phones
+def _draw_a_trial() -> Figure:
     figure, ax = plt.subplots(figsize=(style.width(), 2.2))
     order, first, reports, next_order, next_line = 0.0, 2.0, (4.0, 6.0, 8.0), 9.8, 11.4
     end = reports[-1]
@@ -76,7 +82,7 @@ def a_trial() -> tuple[Figure, str]:
         ax.text((begin + until) / 2, height - 0.05, text, ha="center", va="top", fontsize=10)
     ax.set(xlim=(-0.1, 12.5), ylim=(-2, 1.7))
     ax.set_axis_off()
-    return figure, "A trial on a worker, not to scale: order, start-up, training, reports, end, gap, the next order"
+    return figure
 
 
 FIGURES = {"three-schedules": three_schedules, "two-schedules": two_schedules, "a-trial": a_trial}
@@ -86,14 +92,12 @@ def draw(folder: Path = STATIC) -> None:
     """Each as an SVG file, and as another one for phones."""
     for name, make in FIGURES.items():
         with plt.style.context(style.STYLE):
-            _write(folder / f"{name}.svg", *make())
-            with style.for_phones():
-                _write(folder / f"{name}{style.PHONE_SUFFIX}", *make())
-
-
-def _write(path: Path, figure: Figure, description: str) -> None:
-    figure.savefig(path, format="svg", metadata={"Date": None, "Description": description})  # the same file again
-    plt.close(figure)
+            figure, description = make()
+            metadata = {"Date": None, "Description": description}  # the same file again
+            for drawing, suffix in ((figure, ".svg"), (style.phones_figure(figure), style.PHONE_SUFFIX)):
+                if drawing is not None:
+                    drawing.savefig(folder / f"{name}{suffix}", format="svg", metadata=metadata)
+        plt.close(figure)
 
 
 def table_is_there() -> bool:
