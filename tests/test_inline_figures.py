@@ -11,7 +11,7 @@ import pytest
 
 from async_hpo import plots
 from async_hpo.plots import style
-from tools.site import captions, inline_figures
+from tools.site import captions, inline_figures, notebooks
 from tools.site.inline_figures import DARK_GROUND, PHONE_MIME, SVG, contrast, inline, on_dark, on_page
 
 
@@ -119,21 +119,21 @@ def test_the_drawing_for_phones_is_found_by_the_other_one(tmp_path):
     assert inline_figures.drawings_for_phones(tmp_path / "page.md") == {}
 
 
-def as_read(cells, handler, name="page.ipynb"):
+def as_read(cells, name="page.ipynb"):
     source = [json.dumps({"cells": cells})]
-    handler(SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: name)), "page", source)
+    notebooks.read(SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: name)), "page", source)
     return json.loads(source[0])["cells"]
 
 
 def test_the_page_is_made_without_them():
-    (cell,) = as_read([code({"image/svg+xml": "a", PHONE_MIME: "b"})], inline_figures.leave_drawings_for_phones_out)
+    (cell,) = as_read([code({"image/svg+xml": "a", PHONE_MIME: "b"})])
     assert cell == code({"image/svg+xml": "a"})
 
 
 def test_a_caption_becomes_the_figures():
     figure = code({"image/svg+xml": "a"}, mystnb={"figure": {"name": "fig-a"}, "image": {"alt": "A line."}})
     cells = [code(), figure, caption("What to see:\n", "a line.", ""), code()]
-    first, captioned, last = as_read(cells, captions.read)
+    first, captioned, last = as_read(cells)
     assert captioned["metadata"]["mystnb"] == {
         "figure": {"name": "fig-a", "caption": "What to see:\na line."},
         "image": {"alt": "A line."},
@@ -142,7 +142,6 @@ def test_a_caption_becomes_the_figures():
 
 
 def test_a_page_that_is_no_notebook_is_left_alone():
-    for handler in (captions.read, inline_figures.leave_drawings_for_phones_out):
-        source = ["# A page"]
-        handler(SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: "page.md")), "page", source)
-        assert source == ["# A page"]
+    source = ["# A page"]
+    notebooks.read(SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: "page.md")), "page", source)
+    assert source == ["# A page"]

@@ -3,7 +3,6 @@
 from sphinx.application import Sphinx
 
 from tools.site import (
-    captions,
     citation,
     dataframes,
     explorer,
@@ -15,6 +14,7 @@ from tools.site import (
     languages,
     links,
     messages,
+    notebooks,
     pages,
     stamp,
     theme,
@@ -25,7 +25,7 @@ PARTS = (
     languages,
     korean,
     messages,
-    captions,
+    notebooks,
     pages,
     links,
     inline_figures,

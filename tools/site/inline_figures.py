@@ -30,22 +30,19 @@ CONTRAST = 4.5  # of a colour on its ground (WCAG 2.2, AA)
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("source-read", leave_drawings_for_phones_out)
     app.add_post_transform(InlineFigures)
 
 
-def leave_drawings_for_phones_out(app: Sphinx, docname: str, source: list[str]) -> None:
-    """MyST-NB would warn that it does not know what to do with them."""
-    if app.env.doc2path(docname).endswith(".ipynb"):
-        notebook = json.loads(source[0])
-        for data in outputs_of(notebook):
-            data.pop(PHONE_MIME, None)
-        source[0] = json.dumps(notebook)
+def without_drawings_for_phones(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A notebook's cells: MyST-NB would warn that it does not know what to do with these."""
+    for data in outputs_of(cells):
+        data.pop(PHONE_MIME, None)
+    return cells
 
 
-def outputs_of(notebook: dict[str, Any]) -> list[dict[str, Any]]:
+def outputs_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Type -> content, of each output."""
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
     return [output["data"] for output in outputs if "data" in output]
 
 
@@ -73,7 +70,7 @@ def drawings_for_phones(page: Path) -> dict[str, str]:
     """Figures among a notebook's outputs -> the same for phones."""
     if page.suffix != ".ipynb":
         return {}
-    found = outputs_of(json.loads(page.read_text(encoding="utf-8")))
+    found = outputs_of(json.loads(page.read_text(encoding="utf-8"))["cells"])
     return {"".join(data["image/svg+xml"]).strip(): "".join(data[PHONE_MIME]) for data in found if PHONE_MIME in data}
 
 
