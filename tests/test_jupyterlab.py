@@ -72,7 +72,8 @@ def opened(chromium, lab, book, request):
     def open_notebook(name):
         workspace = f"{request.function.__name__}-{Path(name).name}"  # no other notebook is open
         page.goto(f"{lab}/lab/workspaces/{workspace}/tree/notebooks/{name}.ipynb")
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        # The notebook's own sign says idle already while the kernel starts, and what is run then may get lost.
+        page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
         return page, book / "notebooks" / f"{name}.ipynb"
 
     yield open_notebook
