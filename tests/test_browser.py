@@ -78,17 +78,17 @@ def address(name):
 
 #: The theme looks 0.3 s later which of it can be scrolled: waited for by the page's own frames and timers, which keep
 #: their order on a slow machine, too.
-UNFOLD = """async () => {
+UNFOLD = """async settled => {
     const folded = [...document.querySelectorAll("details:not([open]) > summary, button.toggle-button-hidden")];
     folded.forEach(one => one.click());
-    if (!folded.length) return;
+    if (!folded.length || !settled) return;
     for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
     await new Promise(done => setTimeout(done, 500));
 }"""
 
 
-def unfold(page):
-    page.evaluate(UNFOLD)
+def unfold(page, settled=True):
+    page.evaluate(UNFOLD, settled)
 
 
 SERIOUS = """async ([rules, without]) => {
@@ -139,7 +139,7 @@ SMALL = """() => [...document.querySelectorAll("article :is(p, li, dd, figcaptio
 @ALL_PAGES
 def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
     page, _, _ = visit(name, PHONE)
-    unfold(page)
+    unfold(page, settled=False)
     page.evaluate("window.scrollTo(1000, 0)")
     assert page.evaluate("window.scrollX") == 0, page.evaluate(WIDER, PHONE)
     assert not page.evaluate(SMALL)
@@ -168,7 +168,7 @@ def test_text_in_figures_is_legible_on_a_phone(visit, name):
 def test_it_is_light(visit, name):
     page, asked, _ = visit(name)
     page.evaluate("document.querySelectorAll('img').forEach(one => one.loading = 'eager')")
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function("[...document.images].every(one => one.complete)")
     files = {path_of(url) for url in asked if url.startswith("file:")}
     sizes = sorted(((path.stat().st_size, path.name) for path in files), reverse=True)
     assert sum(size for size, _ in sizes) < MEGABYTE, sizes[:6]

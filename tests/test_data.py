@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from async_hpo import data
+from async_hpo import data, paths
 from async_hpo import fetch as fetching
 from async_hpo.data import FILES, RAW, FashionMNIST, fetch, load
 
@@ -44,7 +44,8 @@ def test_the_parts_are_whole_and_disjoint():
 
 @pytest.fixture
 def few(monkeypatch):
-    """The first images of each part in place of all."""
+    """The first images of each part in place of all, and each of them in an epoch."""
+    monkeypatch.setattr(paths, "SHORT", False)
     monkeypatch.setattr(data, "_given", None)
     data.use({part: (X[:2000], y[:2000]) for part, (X, y) in data.arrays().items()})
 
@@ -59,6 +60,18 @@ def test_an_epoch_serves_every_training_image_once_in_a_new_order(few):
     ]
     assert rows[0] == rows[1] == rows[2], "images with their labels"
     assert not first[0][1].equal(second[0][1])
+
+
+def test_an_epoch_of_a_test_is_a_fifth_and_one_that_is_measured_is_whole(monkeypatch):
+    def images():
+        module = FashionMNIST(batch_size=1000)
+        return [sum(len(y) for _, y in loader) for loader in (module.train_dataloader(), module.val_dataloader())]
+
+    assert images() == [50_000 if paths.IDLE else 10_000, 10_000]
+    for module, name, value in ((data, "IDLE", True), (paths, "SHORT", False)):
+        with monkeypatch.context() as here:
+            here.setattr(module, name, value)
+            assert images() == [50_000, 10_000]
 
 
 def test_validating_more_often_does_not_change_the_training_order(few):

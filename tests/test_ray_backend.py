@@ -15,6 +15,7 @@ import pytest
 import ray
 from helpers import (
     LONG,
+    SMALL_CNN,
     SPACE,
     alive,
     assert_failed_alone,
@@ -31,13 +32,12 @@ from helpers import (
     wait_for_results,
     wait_until_ended,
 )
-from syne_tune.config_space import uniform
 from syne_tune.report import retrieve
 
 from async_hpo import FASHION_MNIST, RayBackend, runs, search
 from async_hpo.backends import ray_backend, ray_cluster
 from async_hpo.backends.ray_cluster import local_cluster
-from async_hpo.chapter import hpo_objective_lenet_synetune
+from async_hpo.chapter import cnn_config_space, hpo_objective_cnn_synetune
 
 pytestmark = [pytest.mark.usefixtures("folder"), pytest.mark.cluster]
 
@@ -476,16 +476,16 @@ def test_lines_arrive_while_the_trial_runs(alone, go):
 
 
 def test_the_learning_curve_is_the_one_of_a_process_of_its_own(alone):
-    space = {"learning_rate": uniform(0.01, 1), "batch_size": 256, "max_epochs": 1}
-    config = {"learning_rate": 0.1, "batch_size": 256, "max_epochs": 1}
-    backend = RayBackend(hpo_objective_lenet_synetune, space, share=[FASHION_MNIST])
+    config = {"learning_rate": 0.1, **SMALL_CNN}
+    backend = RayBackend(hpo_objective_cnn_synetune, cnn_config_space, share=[FASHION_MNIST])
     found = []
     for trial_id in range(2):
         backend.start_trial(config)
         assert wait_for_end(backend, trial_id) == "Completed"
         found.append([report["validation_error"] for report in reports_of(backend, trial_id)])
-    here = search.run_here(hpo_objective_lenet_synetune, config)
+    here = search.run_here(hpo_objective_cnn_synetune, config)
     assert found == [list(here.validation_error)] * 2
+    assert here.validation_error.iloc[-1] < 0.6, "better than chance, where all would be alike"
 
 
 def test_what_it_cannot_do_is_refused_by_name_and_the_trial_goes_on(alone, go):

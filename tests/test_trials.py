@@ -350,18 +350,16 @@ def test_a_back_end_that_was_loaded_signals_nobody(backend_for, tmp_path):
     wait_for(lambda: backend.fetch_status_results([trial_id])[0][trial_id][1] == "Completed", LONG, "its own end")
 
 
-@pytest.mark.parametrize("where", ["a long TMPDIR", "no HOME", "a folder that can't be written", "many threads"])
+@pytest.mark.parametrize("where", ["a long TMPDIR", "no HOME, many threads, and a folder that can't be written"])
 def test_environments_of_clusters_and_readers(name_of_backend, folder, where, tmp_path):
     environment, start_in = {**os.environ}, tmp_path
     if where == "a long TMPDIR":
         environment["TMPDIR"] = str(tmp_path / ("long" * 30))
         Path(environment["TMPDIR"]).mkdir()
-    elif where == "no HOME":
-        del environment["HOME"]
-    elif where == "a folder that can't be written":
-        start_in = Path("/proc")  # not by root either
     else:
+        del environment["HOME"]
         environment["OMP_NUM_THREADS"] = "4, 2,1"
+        start_in = Path("/proc")  # where root can't write either
     text = PROGRAM.replace("BACKEND", name_of_backend).replace("SHORTAGE", "resource.RLIMIT_CORE, 0")
     text = text.replace("MARGIN", "0").replace("lambda status: False", "lambda status: status.num_trials_finished >= 3")
     script = tmp_path / "script.py"

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tools.browser import MISSING, find_browser
@@ -37,12 +39,14 @@ def main() -> None:
     browser = find_browser()
     if browser is None:
         sys.exit(f"make: the PDF is printed by a browser, and there is {MISSING}")
-    for page, language in zip(build("singlehtml"), NAMES, strict=True):
+    pages = build("singlehtml")
+    pdfs = [pdf_in(language) for language in NAMES]
+    for page, pdf in zip(pages, pdfs, strict=True):
         page.write_text(single_page(page.parent))
-        pdf = pdf_in(language)
         pdf.unlink(missing_ok=True)
-        print_page(browser, page, pdf)
-        print(f"The PDF is ready: {pdf}")
+    with ThreadPoolExecutor() as side_by_side:
+        list(side_by_side.map(partial(print_page, browser), pages, pdfs))
+    print(*(f"The PDF is ready: {pdf}" for pdf in pdfs), sep="\n")
 
 
 if __name__ == "__main__":
