@@ -29,7 +29,7 @@ translate: .venv-book ## bring the translations up to date with the pages, and l
 	@$(BOOK) -m tools.translate
 
 lab: .venv data ## open the notebooks in JupyterLab
-	@$(FULL) -m jupyterlab --ServerApp.contents_manager_class=tools.lab.Notebooks --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+	@$(FULL) -m tools.lab
 
 check: static data ## style, types, and the quick tests: 90 seconds
 	@$(FULL) -m pytest tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle"

@@ -40,17 +40,10 @@ def lab(book):
         port = free.getsockname()[1]
     own = {f"JUPYTER_{kind}_DIR": str(book.parent / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
     own |= {"SHORT_BUDGET": "1", "SYNETUNE_FOLDER": str(book.parent / "experiments")}
-    options = [
-        "--ServerApp.contents_manager_class=tools.lab.Notebooks",
-        f"--port={port}",
-        "--no-browser",
-        "--allow-root",
-        "--IdentityProvider.token=",
-        f"--notebook-dir={book}",
-    ]
+    options = [f"--port={port}", "--no-browser", "--IdentityProvider.token=", f"--notebook-dir={book}"]
     with open(book.parent / "log", "wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options], cwd=ROOT, env=os.environ | own, stdout=log, stderr=log
+            [sys.executable, "-m", "tools.lab", *options], cwd=ROOT, env=os.environ | own, stdout=log, stderr=log
         )
     address = f"http://127.0.0.1:{port}"
     until = time.monotonic() + LONG
@@ -127,8 +120,11 @@ def test_run_all(opened, book, name):
     }, "nothing is written beside the notebooks"
 
 
-def test_figures_have_their_captions(opened):
-    page, path = opened("benchmark")
+def test_stored_figures_are_seen_and_have_their_captions(opened):
+    page, path = opened("visualization")
+    figure = page.locator(".jp-RenderedSVG img").first
+    figure.scroll_into_view_if_needed()
+    assert figure.evaluate("one => one.naturalWidth") > 100
     captions = [cell for cell in json.loads(path.read_text())["cells"] if "caption" in cell["metadata"].get("tags", [])]
     words = "".join(captions[0]["source"])[:40]
     page.locator(".jp-MarkdownCell", has_text=words).first.scroll_into_view_if_needed()
