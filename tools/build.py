@@ -10,6 +10,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+if not __package__:  # called by its path: `tools/` would be searched for modules, and hide Sphinx behind our own
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from tools.languages import NAMES, SOURCE, TO_FIRST_PAGE
 from tools.sphinx import BUILD, LOCALE, kept, output
 
