@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
             notebook.add_marker("idle")  # it asserts claims about speed
     for item in items:
         if not IDLE and item.get_closest_marker("idle"):
-            item.add_marker(pytest.mark.skip(reason="a claim about speed: `make bench` checks it, on an idle machine"))
+            item.add_marker(pytest.mark.skip(reason="a claim about speed: `make claims` checks it, on an idle machine"))
 
 
 @pytest.hookimpl(optionalhook=True)

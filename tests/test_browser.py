@@ -207,6 +207,9 @@ def test_without_scripts_text_and_figures_are_there(without_scripts, name):
     for image in article.locator("img").all():
         image.scroll_into_view_if_needed()
         assert image.is_visible() and image.evaluate("one => one.naturalWidth") > 0
+    for figure in article.locator("figure").all():
+        drawn = figure.locator("svg.inline-figure:not(.for-phones)")
+        assert drawn.count() == 1 and drawn.bounding_box()["width"] > 300 and drawn.is_visible()
 
 
 def test_a_hint_is_folded_until_it_is_asked_for_by_mouse_or_keyboard(visit):

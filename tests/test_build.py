@@ -116,26 +116,33 @@ def test_ways_in_where_the_address_is_known_and_nowhere_else(plain_book):
     nbformat.write(notebook, plain_book / "book" / "[three].ipynb")
     (plain_book / "_toc.yml").open("a").write("  - file: book/[three]\n")
     address = "https://github.com/someone/a-book"
-    for known in (False, True):
-        variables = {"GITHUB_REPOSITORY": "someone/a-book", "GITHUB_SERVER_URL": "https://github.com"} if known else {}
+    actions = {"GITHUB_REPOSITORY": "someone/a-book", "GITHUB_SERVER_URL": "https://github.com"}
+    settings = (plain_book / "_config.yml").read_text()
+    for known, variables in ((False, {}), (True, actions), ("in _config.yml", {})):
+        if known == "in _config.yml":
+            changed = re.sub(r"(?m)^(repository:\n  url:).*", rf"\1 {address}", settings)
+            assert changed != settings
+            (plain_book / "_config.yml").write_text(changed)
         status, printed = build(plain_book, **variables)
         assert status == 0, printed
         html = plain_book / "_build" / "html" / "book"
         first, three = (unescape((html / f"{name}.html").read_text()) for name in ("index", "[three]"))
         words = BeautifulSoup(first, "html.parser").find("article").get_text()
-        assert "make book" in words and (f"git clone {address}\ncd a-book" in words) == known
-        assert (f"url = {{{address}}}" in words) == known
-        assert ('property="og:image" content="https://someone.github.io/a-book/_static/preview.png"' in first) == known
+        assert "make book" in words and (f"git clone {address}\ncd a-book" in words) == bool(known)
+        assert (f"url = {{{address}}}" in words) == bool(known)
+        preview = 'property="og:image" content="https://someone.github.io/a-book/_static/preview.png"'
+        assert (preview in first) == bool(known)
         twin = "https://someone.github.io/a-book/ko/book/index.html" if known else "../ko/book/index.html"
         assert f'<link rel="alternate" hreflang="ko" href="{twin}"' in first
         for way in (
             "https://mybinder.org/v2/gh/someone/a-book/main?urlpath=lab/tree/book/",
-            "https://colab.research.google.com/github/someone/a-book/blob/main/book/",
             "https://codespaces.new/someone/a-book",
             f"{address}/edit/main/book/",
             f"{address}/issues/new",
         ):
-            assert (way in three) == known, way
+            assert (way in three) == bool(known), way
+        colab = "https://colab.research.google.com/github/someone/a-book/blob/main/book/"
+        assert (colab in three) == (known == "in _config.yml"), "whose first cell has no other address"
 
 
 def test_the_zip_holds_all_pages_and_is_the_same_again(plain_book):

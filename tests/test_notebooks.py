@@ -88,6 +88,7 @@ def test_it_reads_in_jupyterlab_as_on_the_page(path):
         assert set(cell.metadata.get("tags", [])) <= {*FOLDED, colab.TAG, "nbval-skip"}, "add what it folds to FOLDED"
     for cell in read(path).cells:
         roles = re.findall(r"\{(?:ref|numref|doc|cite)\w*\}`.*?`", cell.source)
+        assert "[](" not in cell.source, "JupyterLab writes no title for it"
         assert not roles, f"only links to files work in JupyterLab, too: [text](page.ipynb#label), not {roles}"
 
 

@@ -3,9 +3,11 @@
 import json
 
 import joblib
+import pandas as pd
 import pytest
 
 from async_hpo import tables
+from async_hpo.schedule import schedule
 from async_hpo.sleeping import replay_in_real_time
 from tools import replays
 from tools.replays import PATH, Plan
@@ -70,3 +72,18 @@ def test_the_recorded_replays_are_whole_and_of_the_table_and_schedule_of_today()
         assert row.items() >= replays.predict(plan).items(), (
             f"{plan} is of another table: delete {PATH.name}, make record"
         )
+    rows = pd.DataFrame(rows)
+    longer = (rows.seconds / rows.predicted - 1).groupby([rows.workers, rows.synchronous]).mean()
+    for (workers, _), one in longer.items():
+        assert 0 <= one < (0.03 if workers <= 16 else 0.05), longer
+
+
+@pytest.mark.idle
+def test_64_workers_with_trials_of_a_second_need_little_more_than_predicted(folder):
+    table, n_workers, n_trials = tables.read_table("cnn"), 64, 320
+    durations = tables.durations(table)
+    compression = durations.mean()
+    drawn = tables.draw(table, n_trials, seed=0)
+    run = replay_in_real_time("cnn", drawn.tolist(), n_workers, compression=compression)
+    seconds = run.seconds_of_first(n_trials) - run.trials.start.min()
+    assert seconds < 1.08 * schedule(durations[drawn], n_workers, False).end.max() / compression

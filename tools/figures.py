@@ -51,24 +51,23 @@ def a_trial() -> tuple[Figure, str]:
 @style.for_pages_and_phones
 def _draw_a_trial() -> Figure:
     figure, ax = plt.subplots(figsize=(style.width(), 2.2))
-    order, first, reports, next_order, next_line = 0.0, 2.0, (4.0, 6.0, 8.0), 9.8, 11.4
+    order, first, reports, next_order, next_line, next_first = 0.0, 2.0, (4.0, 6.0, 8.0), 9.8, 11.2, 12.2
     end = reports[-1]
     bar: dict[str, Any] = {"height": 0.8, "edgecolor": "white"}
     ax.barh(0, first - order, left=order, color=style.INK, alpha=0.35, **bar)
     ax.barh(0, end - first, left=first, color=style.INK, **bar)
     ax.barh(0, next_order - end, left=end, color=style.WAITING, **bar)
-    ax.barh(0, next_line - next_order, left=next_order, color=style.INK, alpha=0.35, **bar)
-    ax.barh(0, 1.0, left=next_line, color=style.INK, **bar)
+    ax.barh(0, next_first - next_order, left=next_order, color=style.INK, alpha=0.35, **bar)
+    ax.barh(0, 0.8, left=next_first, color=style.INK, **bar)
     for text, at in (("start-up", 1.0), ("training and validation", 5.0), ("gap", 8.9)):
         ax.text(at, 0, text, ha="center", va="center", color="black" if text == "start-up" else "white")
     ax.plot(reports, [0.55] * 3, "v", color="black", markersize=6)
-    space = "\n" if style.on_phone() else " "
     marks = {
         order: "order",
         5.0: "reports",
         end: "last report:\nthe end",
-        next_order: f"next{space}order",
-        next_line: f"first{space}line",
+        next_order: "next\norder",
+        next_line: "first\nline",
     }
     for at, text in marks.items():
         ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom", fontsize=9.5)
@@ -80,7 +79,7 @@ def _draw_a_trial() -> Figure:
     ):
         ax.annotate("", (begin, height), (until, height), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
         ax.text((begin + until) / 2, height - 0.05, text, ha="center", va="top", fontsize=10)
-    ax.set(xlim=(-0.1, 12.5), ylim=(-2, 1.7))
+    ax.set(xlim=(-0.1, 13.1), ylim=(-2, 1.7))
     ax.set_axis_off()
     return figure
 

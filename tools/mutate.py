@@ -1,6 +1,6 @@
 """Change the package in small ways, one at a time, and see whether the tests notice: `make mutate` calls this.
 
-python -m tools.mutate [async_hpo/runs.py ...] [--mutants 8] [--seed 0]
+python -m tools.mutate [async_hpo/runs.py ...] [--mutants 4] [--seed 0]
 
 A mutant is the package with one operator, number or keyword replaced (by cosmic-ray). The tests of its module run on
 it; a mutant that they don't notice is printed. A copy of the working tree is changed, never the tree itself.
@@ -44,15 +44,27 @@ MODULES = {
     "async_hpo/plots/style.py": Tests("tests/test_plots.py"),
     "async_hpo/plots/bars.py": Tests("tests/test_plots.py"),
     "async_hpo/plots/curves.py": Tests("tests/test_plots.py"),
+    "async_hpo/plots/images.py": Tests("tests/test_plots.py"),
     "async_hpo/plots/timelines.py": Tests("tests/test_plots.py"),
     "async_hpo/plots/workers.py": Tests("tests/test_plots.py"),
     "async_hpo/data.py": Tests("tests/test_data.py"),
     "async_hpo/fetch.py": Tests("tests/test_data.py"),
     "async_hpo/check/config_space.py": Tests("tests/test_check.py"),
     "async_hpo/check/comparison.py": Tests("tests/test_check.py"),
+    "async_hpo/check/objective.py": Tests("tests/test_check.py"),
     "async_hpo/check/searcher.py": Tests("tests/test_check.py"),
     "async_hpo/backends/objective.py": Tests("tests/test_objective.py"),
     "async_hpo/backends/gpus.py": Tests("tests/test_gpus.py"),
+    "tools/colab.py": Tests("tests/test_colab.py"),
+    "tools/figures.py": Tests("tests/test_prose.py"),
+    "tools/site/captions.py": Tests("tests/test_inline_figures.py"),
+    "tools/site/citation.py": Tests("tests/test_site.py"),
+    "tools/site/dataframes.py": Tests("tests/test_dataframes.py"),
+    "tools/site/glossary.py": Tests("tests/test_site.py"),
+    "tools/site/inline_figures.py": Tests("tests/test_inline_figures.py"),
+    "tools/site/korean.py": Tests("tests/test_site.py"),
+    "tools/site/ways_in.py": Tests("tests/test_site.py"),
+    "tools/translation.py": Tests("tests/test_translation.py"),
     "tools/made_from.py": Tests("tests/test_made_from.py tests/test_notebooks.py"),
     "tools/record.py": Tests("tests/test_record.py", SLOW),
     "tools/environment.py": Tests("tests/test_environment.py", SLOW),
@@ -61,7 +73,11 @@ MODULES = {
     "async_hpo/backends/server.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", SLOW),
     "async_hpo/backends/worker.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", SLOW),
     "async_hpo/backends/forkserver_backend.py": Tests("tests/test_forkserver_backend.py tests/test_backends.py", SLOW),
+    "async_hpo/backends/function_backend.py": Tests("tests/test_backends.py tests/test_trials.py", SLOW),
+    "async_hpo/sleeping.py": Tests("tests/test_replays.py", SLOW),
     "async_hpo/backends/ray_backend.py": Tests("tests/test_ray_backend.py", "not idle"),
+    "async_hpo/backends/ray_output.py": Tests("tests/test_ray_backend.py tests/test_trials.py", "not idle"),
+    "async_hpo/backends/ray_trial.py": Tests("tests/test_ray_backend.py tests/test_trials.py", "not idle"),
 }
 
 
@@ -128,7 +144,7 @@ def main(modules: list[str], n_mutants: int, seed: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("modules", nargs="*", default=[*MODULES], help=f"of {', '.join(MODULES)}; by default all")
-    parser.add_argument("--mutants", type=int, default=8, help="at most, for each module")
+    parser.add_argument("--mutants", type=int, default=4, help="at most, for each module")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     arguments = parser.parse_args()
     main(arguments.modules, arguments.mutants, arguments.seed)

@@ -134,7 +134,7 @@ class Term:
 
     def misused(self, original: str, translation: str) -> str:
         """A rendering that is none, where there is one."""
-        meant = re.search(rf"(?i)\b(?:{self.english})s?\b", original)
+        meant = re.search(rf"(?i)\b(?:{self.english})(?:s|d|ed)?\b", original)
         excused = self.unless and re.search(rf"(?i)\b(?:{self.unless})", original)
         found = re.search(self.not_, translation) if self.not_ and meant and not excused else None
         return found[0] if found else ""

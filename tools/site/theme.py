@@ -1,9 +1,11 @@
 """What the theme leaves to be repaired, for screen readers, slow lines and the browser's console."""
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -50,12 +52,20 @@ def know_all_nodes(app: Sphinx) -> None:
 
 
 def repair(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    if doctree is not None:
+        context["page_description"] = description(doctree)
     body = context.get("body", "")
     for part, instead in REPAIRS.items():
         body = re.sub(part, instead, body)
     context["body"] = body
     for kind in ("css_files", "script_files"):
         context[kind] = [file for file in context.get(kind, []) if is_used(str(file.filename or ""), body)]
+
+
+def description(page: nodes.document) -> str:
+    """What search engines and previews show: the page's first words, where the theme takes the title and the stamp."""
+    paragraphs = (one.astext() for one in page.findall(nodes.paragraph) if "stamp" not in one["classes"])
+    return textwrap.shorten(next(paragraphs, ""), 160, placeholder=" …")
 
 
 def is_used(file: str, body: str) -> bool:
