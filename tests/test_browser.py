@@ -325,6 +325,13 @@ def test_every_image_has_alt_text(soups):
     ]
 
 
+@pytest.mark.parametrize("page", ["notebooks/stragglers", "notebooks/speedup"])
+def test_formulas_are_drawn_in_every_language(soups, page):
+    pages = [soups[HTML / f"{folder(language)}{page}.html"] for language in LANGUAGES]
+    tex = [sorted(svg["aria-label"] for svg in soup.select(".formula > svg")) for soup in pages]
+    assert len(tex[0]) >= 3 and all(one == tex[0] for one in tex)
+
+
 @pytest.fixture(scope="module")
 def pdfs(browser):
     subprocess.run([sys.executable, "-m", "tools.pdf"], cwd=ROOT, check=True)
