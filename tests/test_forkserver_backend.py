@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import types
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.optimizer.schedulers import PopulationBasedTraining
 
 from async_hpo import FASHION_MNIST, ForkserverBackend, runs, search
-from async_hpo.backends import forkserver_backend, server, worker
+from async_hpo.backends import forkserver_backend, server, sources, worker
 from async_hpo.chapter import cnn_config_space, hpo_objective_cnn_synetune
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
@@ -184,6 +185,37 @@ def curve(backend, config):
     status, results = wait_for_end(backend, trial_id)
     assert status == "Completed" and backend.stderr(trial_id) == []
     return [result["validation_error"] for result in results]
+
+
+MANY_MODULES = """
+import sys, types
+def load():
+    for number in range(3000):
+        sys.modules[f"own_{number}"] = module = types.ModuleType(f"own_{number}")
+        module.__file__ = f"{FOLDER}/{'long_' * 30}{number}.py"
+"""
+
+
+def test_a_server_may_hold_any_number_of_modules_and_sees_which_were_edited(tmp_path, monkeypatch):
+    """What it says of them was one message once, and too long for one."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "many_modules.py").write_text(MANY_MODULES.replace("{FOLDER}", str(tmp_path)))
+    backend = ForkserverBackend(report_epochs, SPACE, preload=["many_modules:load", __name__])
+    run_tuner(backend, max_trials=2)
+    assert len(runs.find_run("test").finished) >= 2
+    its_server = server_of(backend)
+    assert len(its_server._files) > 3000 and its_server.is_current()
+    Path(tmp_path, f"{'long_' * 30}2999.py").write_text("edited")
+    assert not its_server.is_current()
+
+
+def test_packages_of_an_environment_below_or_of_the_user_are_installed_ones(tmp_path, monkeypatch):
+    for name in ("site-packages", "dist-packages", "own"):
+        monkeypatch.syspath_prepend(tmp_path / name)
+        module = types.ModuleType(f"in_{name}")
+        module.__file__ = str(tmp_path / name / "module.py")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert [file for file in sources.own_files() if file.startswith(str(tmp_path))] == [str(tmp_path / "own/module.py")]
 
 
 def test_torch_has_the_threads_that_the_driver_says(monkeypatch):

@@ -542,11 +542,11 @@ backend.warm_up()
 open("SAVED", "wb").write(dill.dumps(backend))
 """
 LOADS = """
-import dill, os, psutil, sys
+import dill, os, psutil, sys, time
 backend = dill.loads(open("SAVED", "rb").read())
 trial_id = backend.start_trial({"x": 0.5}).trial_id
 while (status := backend.fetch_status_results([trial_id])[0][trial_id][1]) == "InProgress":
-    pass
+    time.sleep(0.05)
 processes = psutil.Process().children(recursive=True)
 connections = [one for process in processes for one in process.net_connections("tcp") if one.status == "LISTEN"]
 print(sorted({one.laddr.ip.removeprefix("::ffff:") for one in connections}))

@@ -22,8 +22,17 @@ from typing import Any
 from . import sources
 
 LOST = 255  # the exit code of work whose server was killed
-LONGEST_MESSAGE = 50_000  # bytes
+LONGEST_MESSAGE = 50_000  # bytes; the kernel takes some 200,000, and refuses more
 READY = "ready "  # what the server answers, and JSON: files of modules -> when they were modified
+
+
+def send(channel: socket.socket, text: str) -> None:
+    """Its size, and then a text of any size, in messages that are none too long."""
+    content = text.encode(errors="replace")
+    channel.send(b"%d" % len(content))
+    for begin in range(0, len(content), LONGEST_MESSAGE):
+        channel.send(content[begin : begin + LONGEST_MESSAGE])
+
 
 # --- in the driver ---------------------------------------------------------------------------------------------------
 
@@ -73,13 +82,25 @@ class Server:
         """Raises RuntimeError with the traceback if preparing failed, or the end of what the server printed."""
         if self._ready:
             return
-        answer = self._socket.recv(LONGEST_MESSAGE).decode()
+        size = int(self._socket.recv(100) or 0)  # an interrupt until here loses nothing
+        answer = self._receive(size)
         self._ready = answer.startswith(READY)
         if not self._ready:
             reason = answer or self._last_words()
             self.stop()
             raise RuntimeError(reason)
         self._files = json.loads(answer.removeprefix(READY))
+
+    def _receive(self, size: int) -> str:
+        """What `send` sent; empty if its process ended in the middle."""
+        answer = b""
+        try:
+            while len(answer) < size and (piece := self._socket.recv(LONGEST_MESSAGE)):
+                answer += piece
+        except BaseException:
+            self.stop()
+            raise
+        return answer.decode() if len(answer) == size else ""
 
     def _last_words(self) -> str:
         code = self._process.wait()

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 import psutil
 
 from . import sources
-from .forkserver import LONGEST_MESSAGE, LOST, READY, kill_group
+from .forkserver import LONGEST_MESSAGE, LOST, READY, kill_group, send
 
 _PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a process gets when its parent ends
 
@@ -42,11 +42,11 @@ def main() -> None:
         with exits:
             pkgutil.resolve_name(prepare)(*json.loads(arguments))
     except BaseException:  # an exit, too, is no reason to end without a word
-        driver.send(traceback.format_exc()[-LONGEST_MESSAGE:].encode(errors="replace"))
+        send(driver, traceback.format_exc()[-LONGEST_MESSAGE:])
         return
     gc.collect()
     gc.freeze()  # what is here now stays: a fork's garbage collector does not touch it, so that its pages stay shared
-    driver.send((READY + json.dumps(sources.own_files())).encode())
+    send(driver, READY + json.dumps(sources.own_files()))
     if work := _serve(driver, os.getppid(), libc):
         _do(*work)
     exits.give_back()

@@ -7,10 +7,16 @@ import sysconfig
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
+def installed() -> tuple[str, ...]:
+    """Folders of packages: this environment's, one's that it is laid over, the user's."""
+    return *_INSTALLED, *(entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages"))
+
+
 def own_files() -> dict[str, int]:
     """File of each such module that is loaded -> when it was modified (nanoseconds)."""
     files = {str(getattr(module, "__file__", None)) for module in [*sys.modules.values()]}
-    return {file: modified(file) for file in files if os.path.isabs(file) and not file.startswith(_INSTALLED)}
+    folders = installed()
+    return {file: modified(file) for file in files if os.path.isabs(file) and not file.startswith(folders)}
 
 
 def modified(file: str) -> int:
