@@ -30,8 +30,8 @@ def shorten(full: T, to: T) -> T:
 
 def idle_machine(claim: str) -> bool:
     """Whether a claim about speed can be checked: only on a machine with nothing else to do, and who calls says that
-    this one is, by IDLE_MACHINE=1. `make bench` and `make execute` do. Elsewhere the claim is printed as not checked.
+    this one is, by IDLE_MACHINE=1. `make claims` and `make execute` do. Elsewhere the claim is printed as not checked.
     """
     if not IDLE:
-        print(f"Not checked, since this machine may be busy (`make bench` checks it): {claim}")
+        print(f"Not checked, since this machine may be busy (`make claims` checks it): {claim}")
     return IDLE

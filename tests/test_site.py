@@ -105,9 +105,13 @@ def test_a_stamp_says_what_is_known():
 
 
 def test_a_formula_is_as_large_as_its_text_and_has_a_name():
-    picture = formulas.drawn(nodes.math("", r"\frac{a}{b} < 1"), in_line=True)
+    glyphs: set[str] = set()
+    picture, again = (formulas.drawn(nodes.math("", r"\frac{a}{b} < 1"), glyphs, in_line=True) for _ in range(2))
     assert 'role="img" aria-label="\\frac{a}{b} &lt; 1" style="width:' in picture and "em;vertical-align:-" in picture
     assert 'fill="currentColor"' in picture and "black" not in picture
+    letters = re.findall('<symbol id="(.*?)"', picture)
+    assert len(letters) >= 4 and "<symbol" not in again, "a page defines each letter once"
+    assert {*re.findall('<use href="#(.*?)"', again)} == {*letters}
 
 
 def test_icons_are_found_by_their_names_and_by_older_ones():

@@ -51,7 +51,7 @@ def a_trial() -> tuple[Figure, str]:
 @style.for_pages_and_phones
 def _draw_a_trial() -> Figure:
     figure, ax = plt.subplots(figsize=(style.width(), 2.2))
-    order, first, reports, next_order, next_line, next_first = 0.0, 2.0, (4.0, 6.0, 8.0), 9.8, 11.2, 12.2
+    order, first, reports, next_order, next_line, next_first = 0.0, 2.0, (4.0, 6.0, 8.0), 10.2, 11.6, 12.6
     end = reports[-1]
     bar: dict[str, Any] = {"height": 0.8, "edgecolor": "white"}
     ax.barh(0, first - order, left=order, color=style.INK, alpha=0.35, **bar)
@@ -59,7 +59,7 @@ def _draw_a_trial() -> Figure:
     ax.barh(0, next_order - end, left=end, color=style.WAITING, **bar)
     ax.barh(0, next_first - next_order, left=next_order, color=style.INK, alpha=0.35, **bar)
     ax.barh(0, 0.8, left=next_first, color=style.INK, **bar)
-    for text, at in (("start-up", 1.0), ("training and validation", 5.0), ("gap", 8.9)):
+    for text, at in (("start-up", 1.0), ("training and validation", 5.0), ("gap", 9.1)):
         ax.text(at, 0, text, ha="center", va="center", color="black" if text == "start-up" else "white")
     ax.plot(reports, [0.55] * 3, "v", color="black", markersize=6)
     marks = {
@@ -79,7 +79,7 @@ def _draw_a_trial() -> Figure:
     ):
         ax.annotate("", (begin, height), (until, height), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
         ax.text((begin + until) / 2, height - 0.05, text, ha="center", va="top", fontsize=10)
-    ax.set(xlim=(-0.1, 13.1), ylim=(-2, 1.7))
+    ax.set(xlim=(-0.1, 13.5), ylim=(-2, 1.7))
     ax.set_axis_off()
     return figure
 

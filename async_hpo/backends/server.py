@@ -59,12 +59,15 @@ class _Exits:
     def __enter__(self) -> "_Exits":
         self._functions: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self._register = atexit.register
+        # `atexit` tells nobody what is registered; a public list of it would replace this.
         atexit.register = self._record  # type: ignore[assignment]  # it is as generic as that
         return self
 
     def _record(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
         if getattr(function, "__module__", None) in ("logging", "weakref", "multiprocessing.util"):
-            return self._register(function, *arguments, **options)  # Python's own: they know what a fork is
+            return self._register(
+                function, *arguments, **options
+            )  # Python's own (by name: all there is to tell) know forks
         self._functions.append((function, arguments, options))
         return function
 

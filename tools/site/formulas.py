@@ -13,6 +13,8 @@ from sphinx.util import logging
 
 #: ziamath draws at this size (px); the page scales it to its own.
 SIZE = 20
+ziamath.config.precision = 2  # of these, after the decimal point
+GLYPH = re.compile(r'<symbol id="([^"]+)".*?</symbol>', re.DOTALL)
 LOGGER = logging.getLogger(__name__)
 
 
@@ -22,29 +24,44 @@ def setup(app: Sphinx) -> None:
 
 
 def inline(visitor, node: nodes.math) -> None:
-    visitor.body.append(f'<span class="formula">{drawn(node, in_line=True)}</span>')
+    visitor.body.append(f'<span class="formula">{drawn(node, glyphs_of(visitor), in_line=True)}</span>')
     raise nodes.SkipNode
 
 
 def block(visitor, node: nodes.math_block) -> None:
     visitor.body.append(visitor.starttag(node, "div", CLASS="formula", TABINDEX="0"))  # a phone scrolls it
     number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
-    visitor.body.append(f"{drawn(node, in_line=False)}{number}</div>")
+    visitor.body.append(f"{drawn(node, glyphs_of(visitor), in_line=False)}{number}</div>")
     raise nodes.SkipNode
 
 
-def drawn(node: nodes.Element, in_line: bool) -> str:
+def glyphs_of(visitor) -> set[str]:
+    """The letters that the page has already: it defines each once, whichever of its formulas use it."""
+    glyphs: set[str] = visitor.__dict__.setdefault("glyphs", set())
+    return glyphs
+
+
+def drawn(node: nodes.Element, glyphs: set[str], in_line: bool) -> str:
     tex = node.astext().strip()
     try:
-        picture = ziamath.Latex(tex, size=SIZE, color="currentColor", inline=in_line).svg()
+        picture = short(ziamath.Latex(tex, size=SIZE, color="currentColor", inline=in_line).svg(), glyphs)
     except Exception as error:  # of any kind: whatever stands between the dollars
         LOGGER.warning("a formula that cannot be typeset (%s): %s", error, tex, location=node)
         return f"<code>{escape(tex)}</code>"
     return re.sub(r"<svg [^>]*?(?=viewBox)", lambda _: start(picture, tex), picture, count=1)
 
 
+def short(picture: str, glyphs: set[str]) -> str:
+    """The same without letters that the page has, and blanks and colours that it can do without."""
+    new = {name for name in GLYPH.findall(picture) if name not in glyphs}
+    glyphs |= new
+    picture = GLYPH.sub(lambda glyph: glyph[0] if glyph[1] in new else "", picture)
+    picture = picture.replace(' fill="currentColor"', "").replace(" />", "/>").replace("STIXTwoMathRegular_", "math-")
+    return re.sub(r'(?<=\bd=")[^"]*', lambda path: re.sub(r" ?([A-Za-z]) ?| (?=-)", r"\1", path[0]), picture)
+
+
 def start(picture: str, tex: str) -> str:
     """An image as large as the text around it, and on its line: zero is the line, and y goes down."""
     _, top, width, height = (float(side) / SIZE for side in re.findall(r'viewBox="([^"]*)"', picture)[0].split())
     style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{-(top + height):.3f}em"
-    return f'<svg role="img" aria-label="{escape(tex)}" style="{style}" '
+    return f'<svg role="img" aria-label="{escape(tex)}" style="{style}" fill="currentColor" '

@@ -96,8 +96,9 @@ def inline(
         root.remove(child)
     _remove_paper(root)
     _share_glyphs(root, set() if glyphs is None else glyphs)
+    names: dict[str, str] = {}
     for element in root.iter():
-        _rename(element, prefix)
+        _rename(element, prefix, names)
         _recolor(element)
         _shorten(element)
     _forget_unused_ids(root)
@@ -127,16 +128,21 @@ def _share_glyphs(root: ElementTree.Element, glyphs: set[str]) -> None:
                 glyphs.add(name)
 
 
-def _rename(element: ElementTree.Element, prefix: str) -> None:
+def _rename(element: ElementTree.Element, prefix: str, names: dict[str, str]) -> None:
+    """Matplotlib's ids are long, and each part of a figure refers to one: a number will do."""
+
+    def new(name: str) -> str:
+        return names.setdefault(name, f"{prefix}{len(names)}")
+
     for name, value in element.attrib.items():
         if GLYPH.match(value.removeprefix("#")):
             continue
         if name == "id":
-            element.set(name, prefix + value)
+            element.set(name, new(value))
         elif name == HREF and value.startswith("#"):
-            element.set(name, f"#{prefix}{value[1:]}")
+            element.set(name, f"#{new(value[1:])}")
         else:
-            element.set(name, value.replace("url(#", f"url(#{prefix}"))
+            element.set(name, re.sub(r"url\(#([^)]*)\)", lambda url: f"url(#{new(url[1])})", value))
 
 
 def _recolor(element: ElementTree.Element) -> None:
