@@ -198,7 +198,7 @@ def test_without_scripts_text_and_figures_are_there(without_scripts, name):
     page.goto(address(name), wait_until="load")
     kind = name.rpartition("/")[2]
     article = page.locator("main" if kind == "search" else "article")
-    assert len(article.inner_text()) > (30 if kind in ("search", "404") else 300)
+    assert len(article.inner_text()) > (40 if kind in ("search", "404") else 500)
     for image in article.locator("img").all():
         image.scroll_into_view_if_needed()
         assert image.is_visible() and image.evaluate("one => one.naturalWidth") > 0

@@ -65,9 +65,8 @@ class _Exits:
 
     def _record(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
         if getattr(function, "__module__", None) in ("logging", "weakref", "multiprocessing.util"):
-            return self._register(
-                function, *arguments, **options
-            )  # Python's own (by name: all there is to tell) know forks
+            # Python's own, told by their names alone, know what a fork is.
+            return self._register(function, *arguments, **options)
         self._functions.append((function, arguments, options))
         return function
 

@@ -11,6 +11,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from tools.site.inline_figures import without_blanks
+
 #: ziamath draws at this size (px); the page scales it to its own.
 SIZE = 20
 ziamath.config.precision = 2  # of these, after the decimal point
@@ -57,7 +59,7 @@ def short(picture: str, glyphs: set[str]) -> str:
     glyphs |= new
     picture = GLYPH.sub(lambda glyph: glyph[0] if glyph[1] in new else "", picture)
     picture = picture.replace(' fill="currentColor"', "").replace(" />", "/>").replace("STIXTwoMathRegular_", "math-")
-    return re.sub(r'(?<=\bd=")[^"]*', lambda path: re.sub(r" ?([A-Za-z]) ?| (?=-)", r"\1", path[0]), picture)
+    return re.sub(r'(?<=\bd=")[^"]*', lambda path: without_blanks(path[0]), picture)
 
 
 def start(picture: str, tex: str) -> str:

@@ -156,13 +156,17 @@ def _recolor(element: ElementTree.Element) -> None:
 def _shorten(element: ElementTree.Element) -> None:
     """Tenths of a point are enough, and neither a line nor a space for each is needed: half of a figure's bytes."""
     for name in {"d", "x", "y", "points"} & element.attrib.keys():
-        numbers = " ".join(_tenths(element.attrib[name]).split())
-        element.set(name, re.sub(r"(?<=[A-Za-z]) | (?=[A-Za-z])", "", numbers))
+        element.set(name, without_blanks(_tenths(element.attrib[name])))
     if moved := element.get("transform"):
         element.set("transform", re.sub(r"translate\([^)]*\)", lambda m: _tenths(m[0]), moved))
     if target := element.attrib.pop(HREF, None):
         element.set("href", target)
     element.text, element.tail = (text if text and text.strip() else None for text in (element.text, element.tail))
+
+
+def without_blanks(numbers: str) -> str:
+    """Of a path or a list of points: one between two numbers is enough, and none beside a letter or before a sign."""
+    return re.sub(r"(?<=[A-Za-z]) | (?=[A-Za-z-])", "", " ".join(numbers.split()))
 
 
 def _tenths(text: str) -> str:
