@@ -180,6 +180,7 @@ def start_program(folder, name, text):
 
 
 def results_of(folder, name):
+    """The reports kept so far, or None: Syne Tune writes its files in place, so a reader may find half of one."""
     try:
         return load_experiment(name, local_path=str(folder)).results
     except Exception:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from helpers import LONG, assert_interrupted, kernel, wait_for
+from helpers import LONG, assert_interrupted, kernel, results_of, wait_for
 from syne_tune import StoppingCriterion, Tuner, num_gpu
 from syne_tune.backend import PythonBackend
 from syne_tune.backend.trial_backend import TrialBackend
@@ -670,8 +670,8 @@ def processes_of(folder):
 
 
 def results_of_program(folder):
-    """What another process, this one, can read while the program runs."""
-    results = load_experiment("program", local_path=str(folder)).results
+    """What another process, this one, can read while the program runs: nothing yet while a file is being written."""
+    results = results_of(folder, "program")
     return [] if results is None else results.st_worker_timestamp.tolist()
 
 
@@ -716,7 +716,7 @@ def reported_by_trials(folder):
 @pytest.mark.slow
 def test_killing_the_tuner_loses_nothing_that_was_kept(folder):
     _, before = killed(folder)
-    kept = load_experiment("program", local_path=str(folder)).results
+    kept = results_of(folder, "program")
     assert set(before) <= set(kept.st_worker_timestamp)
     for trial_id, reported in reported_by_trials(folder).items():
         of_trial = kept[kept.trial_id == trial_id].st_worker_timestamp.tolist()
