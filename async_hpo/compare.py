@@ -97,6 +97,12 @@ def mean_with_interval(values: Sequence[float], level: float = 0.95) -> tuple[fl
     return float(np.mean(values)), *_interval((values,), np.mean, level, vectorized=True)
 
 
+def mean_as_text(values: Sequence[float], form: str = "{:.2f}") -> str:
+    """The mean and its interval for a table or a line: "1.24 [1.22, 1.27]". `form` is each number's."""
+    mean, low, high = map(form.format, mean_with_interval(values))
+    return f"{mean} [{low}, {high}]"
+
+
 def probability_lower(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """How probable it is that a number like those of `a` is lower than one like those of `b`, and how sure that is.
 

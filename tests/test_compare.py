@@ -66,3 +66,11 @@ def test_a_mean_with_its_interval():
     assert compare.mean_with_interval([2.0, 2.0]) == (2, 2, 2)
     mean, *ends = compare.mean_with_interval([3.0])
     assert mean == 3 and all(math.isnan(end) for end in ends)
+
+
+def test_mean_as_text():
+    assert compare.mean_as_text([2.0, 2.0]) == "2.00 [2.00, 2.00]"
+    values = [0.1, 0.2, 0.3]
+    mean, low, high = (f"{value:+.1%}" for value in compare.mean_with_interval(values))
+    assert compare.mean_as_text(values, "{:+.1%}") == f"{mean} [{low}, {high}]" and mean == "+20.0%"
+    assert compare.mean_as_text([3.0], "{:.0f}") == "3 [nan, nan]"

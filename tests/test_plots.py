@@ -165,6 +165,19 @@ def test_nodes_leave_out_a_trial_that_never_said_where_it_ran():
     assert not bars_where(figure.axes[0], lambda bar: bar.get_hatch() == "xxx")
 
 
+@pytest.mark.parametrize("trials", [TRIALS.assign(train_start=NAN, status="Failed"), TRIALS[:0]], ids=["all", "none"])
+@pytest.mark.parametrize("plot", [plots.gantt, plots.nodes, plots.learning_curves, plots.incumbent])
+def test_a_run_without_reports_is_drawn_too(plot, trials):
+    """As `read_run` reads one: no report ever named a node, either."""
+    figure = plot(run_of(trials, pd.DataFrame(columns=["trial_id", "validation_error", "time"])))
+    for one in (figure, look.phones_figure(figure)):
+        one.draw_without_rendering()
+        (ax,) = one.axes
+        assert ax.get_xlabel() == "wall-clock time [s]" and not any(points(line) for line in ax.lines)
+        started = {width for *_, width in bars_where(ax, lambda bar: not hatched(bar))}
+        assert started == (set(trials.end - trials.start) if plot is plots.gantt else set())
+
+
 def test_schedules():
     durations = [3.0, 4.0, 5.0, 2.0, 8.0, 1.0]
     plans = {"one": schedule(durations, 1), "three": schedule(durations, 3, synchronous=True)}
@@ -336,7 +349,7 @@ def test_speed_up():
     assert points(of_hard) == [(4, 3.9)] and same_color(of_hard.get_color(), hard.get_color())
     assert same_color(point.get_color(), "black") and point.get_marker() != of_hard.get_marker()
     assert points(easy) == [(1, 1), (2, 1.6), (4, 4)] and points(hard) == [(1, 2), (2, 3.2), (4, 8)]
-    assert points(ideal) == [(1, 1), (2, 2), (4, 4)] and ideal.get_linestyle() == ":"
+    assert points(ideal) == [(1, 1), (2, 2), (4, 4)] and ideal.get_linestyle() == "-"
     assert points(point) == [(2, 1.9)] and dashed(ax) == [hard]
     assert named(ax) == {
         "easy": easy.get_color(),
@@ -519,13 +532,13 @@ def test_scaling():
 
 
 def test_seconds_of_a_trial():
-    splits = pd.DataFrame({"Ray": [1.0, 2.0, 3.0], "Fork": [0.5, 0.0, 4.0]}, index=["start", "data", "training"])
+    splits = pd.DataFrame({"Ray": [1.0, 2.0, 3.0], "Fork": [0.5, 0.0, 4.0]}, index=["start", "training", "gap"])
     figure = plots.seconds_of_a_trial(splits)
     (ax,) = figure.axes
     assert bars(ax) == [(0, 0, 1), (0, 1, 0.5), (1, 0, 2), (0.5, 1, 0), (3, 0, 3), (0.5, 1, 4)]
     colors = [to_hex(bar.get_facecolor()) for bar in ax.patches]
-    assert colors[::2] == colors[1::2] == [to_hex(plots.trial_color(number)) for number in range(3)]
-    assert labels(figure.legends[0]) == ["start", "data", "training"] and ax.yaxis_inverted()
+    assert colors[::2] == colors[1::2] == [*(to_hex(plots.trial_color(number)) for number in range(2)), look.WAITING]
+    assert labels(figure.legends[0]) == ["start", "training", "gap"] and ax.yaxis_inverted()
     assert [text.get_text() for text in ax.get_yticklabels()] == ["Ray", "Fork"]
 
 

@@ -35,7 +35,8 @@ def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Fig
     with the columns `system` and `column`; systems whose name begins with `ours` get the accent colour."""
     groups = measured.groupby("system", sort=False)[column]
     medians, lowest, highest = groups.median(), groups.min(), groups.max()
-    figure, ax = _bars(medians, xlabel, [style.INK if name.startswith(ours) else "#6b7280" for name in medians.index])
+    colors = [style.INK if name.startswith(ours) else style.OTHERS for name in medians.index]
+    figure, ax = _bars(medians, xlabel, colors)
     ax.hlines(range(len(medians)), lowest, highest, color="black", linewidth=1.5)
     ax.set(xlim=(0, highest.max() * 1.05))
     return figure
@@ -43,11 +44,12 @@ def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Fig
 
 @style.for_pages_and_phones
 def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
-    """What a worker did during a trial, in seconds: a bar a column, a part a row."""
+    """What a worker did during a trial, in seconds: a bar a column, a part a row; `gap`, when it waits, as waiting."""
     figure, ax = plt.subplots(figsize=(style.width(), 1.6 + 0.5 * splits.shape[1]))
     left = pd.Series(0.0, index=splits.columns)
     for number, (part, seconds) in enumerate(splits.iterrows()):
-        ax.barh(splits.columns, seconds, left=left, color=style.trial_color(number), height=0.7, label=part)
+        color = style.WAITING if part == "gap" else style.trial_color(number)
+        ax.barh(splits.columns, seconds, left=left, color=color, height=0.7, label=part)
         left += seconds
     ax.invert_yaxis()
     ax.set(xlabel="wall-clock time [s]")

@@ -66,7 +66,7 @@ def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figu
     `time` is workers x seconds. `targets`: label -> an error, a dashed line; the axis ends above the largest."""
     figure, ax = plt.subplots()
     for number, (name, band) in enumerate(named.items()):
-        color = plt.colormaps["viridis"](0.9 * number / max(1, len(named) - 1))  # their order shows
+        color = plt.colormaps["viridis"](0.6 * number / max(1, len(named) - 1))  # in order; beyond, too pale to see
         _band(ax, band, name, color, drawstyle="steps-post")
     for name, error in targets.items():
         ax.axhline(error, color="black", linestyle="--", linewidth=1)

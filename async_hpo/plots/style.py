@@ -19,6 +19,8 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 INK = "#1f4e79"  # trials, and what they found
 WAITING = "#c2410c"  # idle time, wherever it shows; hatched where trials have colours of their own
 IDLE: dict[str, Any] = {"facecolor": "#fdf1ea", "edgecolor": WAITING, "hatch": "////", "linewidth": 0.0}
+OTHERS = "#6b7280"  # what the accent is set against
+IDEAL: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 0.8}  # no line of LINES is as thin
 FAILED: dict[str, Any] = {"hatch": "xxx", "edgecolor": "white"}
 LINES = ("-", "--", ":", "-.")  # methods differ in more than colour
 STYLE = Path(__file__).with_name("style.mplstyle")

@@ -34,8 +34,8 @@ def gantts(named: dict[str, "Run"]) -> Figure:
 @style.for_pages_and_phones
 def nodes(run: "Run") -> Figure:
     """Which node ran which trial when, for a run whose reports have a field `node` and nodes that run one trial at a
-    time. Hatched: failed trials, and the time between a node's trials."""
-    node_of = run.reports.groupby("trial_id").node.first()
+    time. Hatched: failed trials, and the time between a node's trials. A trial that never reported is on no node."""
+    node_of = run.reports.groupby("trial_id").node.first() if len(run.reports) else pd.Series(dtype=object)
     trials = run.trials[run.trials.trial_id.isin(node_of.index)].assign(node=lambda t: t.trial_id.map(node_of))
     rows, failures = list(trials.sort_values("start").node.unique()), set(run.failed.trial_id)
     figure, ax = plt.subplots(figsize=(style.width(), 1.5 + 0.5 * len(rows)))
@@ -48,8 +48,8 @@ def nodes(run: "Run") -> Figure:
             _bar(ax, row, trial.start, trial.end, **{"color": style.trial_color(trial.trial_id)} | extra)
             if not failed:
                 _write_number(ax, trial, row, run)
-    _worker_rows(ax, len(rows), run.wallclock_time)
-    ax.set(ylabel="node", yticklabels=rows)
+    _worker_rows(ax, max(1, len(rows)), run.wallclock_time)
+    ax.set(ylabel="node", yticks=range(len(rows)), yticklabels=rows)
     keys = [Patch(color=style.INK, label="trial"), Patch(facecolor=style.INK, label="failed trial", **style.FAILED)]
     figure.legend(handles=[*keys, Patch(**style.IDLE, label="idle")], loc="outside upper center", ncols=3)
     return figure

@@ -32,7 +32,7 @@ def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | N
         color, dashes = style.look_of(number)
         ax.plot(table.index, table["speed-up"], dashes, marker="o", markersize=4, color=color, label=name)
         ax.fill_between(table.index, table.low, table.high, color=color, alpha=0.2, linewidth=0)
-    ax.plot(table.index, table.index, color="black", linestyle=":", label="ideal")
+    ax.plot(table.index, table.index, label="ideal", **style.IDEAL)
     _draw_points(ax, points, list(named), "speed-up")
     _log_axis_of_workers(ax, table.index)
     ax.set_yscale("log", base=2)
