@@ -65,18 +65,21 @@ def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figu
     Where workers share the work perfectly, all lie on one another. `named`: number of workers -> `compare.bands`, whose
     `time` is workers x seconds. `targets`: label -> an error, a dashed line; the axis ends above the largest."""
     figure, ax = plt.subplots()
+    bottom, top = 0.9 * min(band.low.min() for band in named.values()), 1.5 * max(targets.values())
     for number, (name, band) in enumerate(named.items()):
         color = plt.colormaps["viridis"](0.6 * number / max(1, len(named) - 1))  # in order; beyond, too pale to see
         _band(ax, band, name, color, drawstyle="steps-post")
+        first = band[band["median"] <= top].iloc[0]  # its name stands where it begins, or enters
+        at = (first.time, top if first.time > band.time.iloc[0] else first["median"])
+        text = name if number < len(named) - 1 else f"{name} workers"
+        ax.annotate(text, at, (0, 3), textcoords="offset points", color=color, weight="bold", annotation_clip=False)
     for name, error in targets.items():
         ax.axhline(error, color="black", linestyle="--", linewidth=1)
         ax.annotate(
             name, (1, error), (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right"
         )
     ax.set_xscale("log")
-    lowest, highest = min(band.low.min() for band in named.values()), max(targets.values())
-    ax.set(xlabel="workers x wall-clock time [s]", ylabel="best validation error", ylim=(0.9 * lowest, 1.5 * highest))
-    ax.legend(title="workers", ncols=2)
+    ax.set(xlabel="workers x wall-clock time [s]", ylabel="best validation error", ylim=(bottom, top))
     return figure
 
 
