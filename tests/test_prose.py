@@ -60,6 +60,7 @@ SAID_BY = {
     "spd-00": ["spd-13"],
     "spd-rep-13": ["spd-rep-3"],
     "spd-20": ["spd-17b"],
+    "take-speedup": ["spd-rep-6"],
 }
 EVERYWHERE = {"95": "of 100, an interval's level", "0.16": "Syne Tune's version"}
 #: What draws hyperparameters: the ends of its range are numbers that a page sets.
