@@ -82,10 +82,10 @@ def forkserver(objective, space):
     return backend
 
 
-def ray_backend(objective, space):
+def ray_backend(objective, space, address=None):
     from async_hpo import FASHION_MNIST, RayBackend
 
-    backend = RayBackend(objective, space, share=[FASHION_MNIST])
+    backend = RayBackend(objective, space, address=address, share=[FASHION_MNIST])
     backend.warm_up()
     return backend
 
@@ -93,13 +93,14 @@ def ray_backend(objective, space):
 def ray_backend_on_three_nodes(objective, space):
     """Nodes with a place for one trial each, on this machine."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # read when Ray is imported
-    from ray.cluster_utils import Cluster
+    from async_hpo.backends import ray_cluster
 
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 400 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    for _ in range(2):
-        cluster.add_node(**node)
-    return ray_backend(objective, space)
+    names = ["first", "second", "third"]
+    cluster, _ = ray_cluster.local_cluster(names, num_cpus=1, object_store_memory=400 * 2**20)
+    backend = ray_backend(objective, space, cluster.address)
+    if len(nodes := ray_cluster.alive_nodes()) != len(names):
+        raise RuntimeError(f"this would measure {len(nodes)} nodes, not {len(names)}")
+    return backend
 
 
 # --- peers: our objective, their engine ------------------------------------------------------------------------------

@@ -330,3 +330,18 @@ def test_a_warm_trial_starts_at_once(backend_for):
         trials = trials[trials.trial_id.isin(first.index)]
         gaps += list(first[trials.trial_id].values[1:] - trials.end.values[:-1])
     assert len(gaps) >= 20 and np.median(gaps) < 0.1
+
+
+@pytest.mark.idle
+def test_a_report_costs_the_same_however_many_came_before(backend_for):
+    def milliseconds_of_the_driver(n_epochs, n_trials):
+        """Of CPU time, a report."""
+        backend = backend_for(report_epochs, SPACE | {"n_epochs": n_epochs, "pause": 0.0})
+        backend.warm_up()
+        before = time.process_time()
+        run_tuner(backend, max_trials=n_trials - 1, n_workers=min(2, n_trials), sleep_time=0.1)
+        return 1000 * (time.process_time() - before) / len(runs.find_run("test").reports)
+
+    costs = [milliseconds_of_the_driver(*numbers) for numbers in ((2_000, 1), (10_000, 1), (1_000, 100))]
+    print("ms a report:", *(f"{cost:.3f}" for cost in costs))
+    assert max(costs) < 1.5 * costs[0]

@@ -3,7 +3,10 @@
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
@@ -25,6 +28,7 @@ NAMES = [*parse_toc_yaml(ROOT / "_toc.yml"), "search", "404"]
 TRANSLATED = [f"{folder(language)}{name}" for language in TRANSLATIONS for name in NAMES]
 PAGES = pytest.mark.parametrize("name", NAMES + TRANSLATED)
 WIDE, PHONE = 1280, 390
+SIZES = {WIDE: {"width": WIDE, "height": 800}, PHONE: {"width": PHONE, "height": 844}}
 VIEWS = [(name, width) for width in (WIDE, PHONE) for name in NAMES + TRANSLATED]
 MEGABYTE = 1_000_000
 
@@ -47,9 +51,9 @@ def tab(browser):
 GIVEN_UP = {"net::ERR_ABORTED"}
 
 
-@pytest.fixture
-def visit(tab):
-    """Open a page, and keep what it asked for and what it said."""
+@contextmanager
+def listening(tab):
+    """What pages ask for, and what they say."""
     asked, said = [], []
     listeners = {
         "request": lambda request: asked.append(request.url),
@@ -59,16 +63,27 @@ def visit(tab):
     }
     for event, listener in listeners.items():
         tab.on(event, listener)
-
-    def visit(name, width=WIDE):
-        tab.set_viewport_size({"width": width, "height": 844 if width == PHONE else 800})
-        tab.emulate_media(color_scheme="light", reduced_motion="reduce")  # colours change at once
-        tab.goto(address(name), wait_until="load")
-        return tab, asked, said
-
-    yield visit
+    yield asked, said
     for event, listener in listeners.items():
         tab.remove_listener(event, listener)
+
+
+def open_page(tab, name, width):
+    tab.set_viewport_size(SIZES[width])
+    tab.emulate_media(color_scheme="light", reduced_motion="reduce")  # colours change at once
+    tab.goto(address(name), wait_until="load")
+
+
+@pytest.fixture
+def visit(tab):
+    """Open a page, and keep what it asked for and what it said."""
+
+    def visit(name, width=WIDE):
+        open_page(tab, name, width)
+        return tab, asked, said
+
+    with listening(tab) as (asked, said):
+        yield visit
 
 
 def address(name):
@@ -136,15 +151,6 @@ SMALL = """() => [...document.querySelectorAll("article :is(p, li, dd, figcaptio
     .map(one => getComputedStyle(one).fontSize + " " + one.innerText.slice(0, 60)).slice(0, 5)"""
 
 
-@PAGES
-def test_a_phone_need_not_scroll_sideways_or_zoom(visit, name):
-    page, _, _ = visit(name, PHONE)
-    unfold(page, settled=False)
-    page.evaluate("window.scrollTo(1000, 0)")
-    assert page.evaluate("window.scrollX") == 0, page.evaluate(WIDER, PHONE)
-    assert not page.evaluate(SMALL)
-
-
 FIGURES = """() => [...document.querySelectorAll(".inline-figure")].filter(one => one.checkVisibility()).map(svg => {
     const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
     const letters = [...svg.querySelectorAll("g[transform*='scale(']:has(> use)")];
@@ -153,24 +159,45 @@ FIGURES = """() => [...document.querySelectorAll(".inline-figure")].filter(one =
 })"""
 
 
+@pytest.fixture(scope="module")
+def seen(tab):
+    """Page -> what one visit shows of it, on a phone and then wide."""
+
+    @cache
+    def look(name):
+        with listening(tab) as (asked, _):
+            open_page(tab, name, PHONE)
+            narrow = tab.evaluate(FIGURES)
+            unfold(tab, settled=False)
+            tab.evaluate("window.scrollTo(1000, 0)")
+            scrolled, wider, small = tab.evaluate("window.scrollX"), tab.evaluate(WIDER, PHONE), tab.evaluate(SMALL)
+            tab.set_viewport_size(SIZES[WIDE])
+            wide = tab.evaluate(FIGURES)
+            tab.evaluate("document.querySelectorAll('img').forEach(one => one.loading = 'eager')")
+            tab.wait_for_function("[...document.images].every(one => one.complete)")
+        files = {path_of(url) for url in asked if url.startswith("file:")}
+        return SimpleNamespace(narrow=narrow, wide=wide, scrolled=scrolled, wider=wider, small=small, files=files)
+
+    return look
+
+
 @PAGES
-def test_text_in_figures_is_legible_on_a_phone(visit, name):
+def test_a_phone_need_not_scroll_sideways_or_zoom(seen, name):
+    assert seen(name).scrolled == 0, seen(name).wider
+    assert not seen(name).small
+
+
+@PAGES
+def test_text_in_figures_is_legible_on_a_phone(seen, name):
     """Matplotlib draws text as letters of 100 units, scaled."""
-    page, _, _ = visit(name)
-    wide = page.evaluate(FIGURES)
-    page.set_viewport_size({"width": PHONE, "height": 844})
-    narrow = page.evaluate(FIGURES)
+    wide, narrow = seen(name).wide, seen(name).narrow
     assert len(narrow) == len(wide), "one drawing of each"
     assert all(11 <= size < 100 for size in [*narrow, *wide]), "pixels"
 
 
 @PAGES
-def test_it_is_light(visit, name):
-    page, asked, _ = visit(name)
-    page.evaluate("document.querySelectorAll('img').forEach(one => one.loading = 'eager')")
-    page.wait_for_function("[...document.images].every(one => one.complete)")
-    files = {path_of(url) for url in asked if url.startswith("file:")}
-    sizes = sorted(((path.stat().st_size, path.name) for path in files), reverse=True)
+def test_it_is_light(seen, name):
+    sizes = sorted(((path.stat().st_size, path.name) for path in seen(name).files), reverse=True)
     assert sum(size for size, _ in sizes) < MEGABYTE, sizes[:6]
 
 

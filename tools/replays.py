@@ -55,7 +55,7 @@ def plans() -> Iterator[Plan]:
     for sequence in range(20):
         for workers in (1, 2, 4, 8, 16, 32, 64):
             yield Plan(sequence, workers, synchronous=False)
-            if workers > 1 and sequence < 8:
+            if workers > 1:
                 yield Plan(sequence, workers, synchronous=True)
 
 

@@ -44,12 +44,11 @@ def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Fig
 
 @style.for_pages_and_phones
 def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
-    """What a worker did during a trial, in seconds: a bar a column, a part a row; `gap`, when it waits, as waiting."""
+    """What a worker did during a trial, in seconds: a bar a column, a part a row."""
     figure, ax = plt.subplots(figsize=(style.width(), 1.6 + 0.5 * splits.shape[1]))
     left = pd.Series(0.0, index=splits.columns)
     for number, (part, seconds) in enumerate(splits.iterrows()):
-        color = style.WAITING if part == "gap" else style.trial_color(number)
-        ax.barh(splits.columns, seconds, left=left, color=color, height=0.7, label=part)
+        ax.barh(splits.columns, seconds, left=left, color=style.trial_color(number), height=0.7, label=part)
         left += seconds
     ax.invert_yaxis()
     ax.set(xlabel="wall-clock time [s]")

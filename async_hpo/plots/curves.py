@@ -67,7 +67,7 @@ def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figu
     figure, ax = plt.subplots()
     bottom, top = 0.9 * min(band.low.min() for band in named.values()), 1.5 * max(targets.values())
     for number, (name, band) in enumerate(named.items()):
-        color = plt.colormaps["viridis"](0.6 * number / max(1, len(named) - 1))  # in order; beyond, too pale to see
+        color = plt.colormaps["plasma"](0.48 * number / max(1, len(named) - 1))  # in order; beyond, too pale to read
         _band(ax, band, name, color, drawstyle="steps-post")
         first = band[band["median"] <= top].iloc[0]  # its name stands where it begins, or enters
         at = (first.time, top if first.time > band.time.iloc[0] else first["median"])

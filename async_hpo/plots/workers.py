@@ -13,7 +13,7 @@ def scaling(measured: pd.DataFrame, ideal: float) -> Figure:
     `reports_per_second`, a row a measurement), and `ideal`, the reports per second that one worker's trials make."""
     figure, ax = plt.subplots()
     workers = measured.workers.unique()
-    ax.plot(workers, ideal * workers, color="black", linestyle="--", linewidth=1, label="all that trials report")
+    ax.plot(workers, ideal * workers, label="all that trials report", **style.IDEAL)
     ax.plot(measured.workers, measured.reports_per_second, "o", color=style.INK, label="received by the tuner")
     _log_axis_of_workers(ax, workers)
     ax.set_yscale("log", base=10)
