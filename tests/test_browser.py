@@ -303,10 +303,11 @@ def test_each_page_names_its_language_and_its_twins(soups):
         here = next((language for language in TRANSLATIONS if name.startswith(folder(language))), SOURCE)
         assert soups[path].html["lang"] == here
         original = name.removeprefix(folder(here))
-        for tag in ("a", "link"):
-            twins = {one["hreflang"]: one["href"] for one in soups[path].find_all(tag, hreflang=True)}
-            assert {*twins} == {*LANGUAGES} - {here}
-            for language, address in twins.items():
+        for tag, named in (("a", {*LANGUAGES} - {here}), ("link", {*LANGUAGES, "x-default"})):
+            editions = {one["hreflang"]: one["href"] for one in soups[path].find_all(tag, hreflang=True)}
+            assert {*editions} == named
+            for language, address in editions.items():
+                language = SOURCE if language == "x-default" else language
                 assert (path.parent / address).resolve() == HTML / f"{folder(language)}{original}.html"
 
 
