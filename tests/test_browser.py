@@ -160,6 +160,7 @@ def with_an_address(tmp_path_factory):
 @pytest.mark.parametrize("width", SIZES)
 def test_everyone_can_use_the_buttons_that_lead_elsewhere(visit, with_an_address, width):
     page, asked, said = visit(with_an_address, width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "there is room for all of them"
     page.evaluate(AXE_SCRIPT)
     for ways, name in (("launch", "Binder"), ("source", "Open issue")):
         group = page.locator(f".dropdown-{ways}-buttons")
