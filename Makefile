@@ -31,7 +31,7 @@ translate: .venv-book ## bring the translations up to date with the pages, and l
 lab: .venv data ## open the notebooks in JupyterLab
 	@$(FULL) -m tools.lab
 
-check: static data ## style, types, and the quick tests: 90 seconds
+check: static data ## style, types, and the quick tests: 1 minute
 	@$(FULL) -m pytest tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle"
 
 test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short budget: 18 minutes (ONLY=notebooks/speedup.ipynb: that one)
@@ -51,7 +51,7 @@ execute: .venv data ## run the notebooks at full budget and store their outputs 
 save: .venv ## write async_hpo/chapter.py and solutions.py from the cells marked #@save
 	@$(FULL) -m tools.save
 
-record: .venv data ## train the recorded tables' missing trials, then replay (50 + 90 minutes from nothing; interrupted, it goes on)
+record: .venv data ## train the recorded tables' missing trials, then replay (50 + 130 minutes from nothing; interrupted, it goes on)
 	@$(FULL) -m tools.record
 	@$(FULL) -m tools.replays
 

@@ -4,7 +4,7 @@ Here and not in tests/, so that `pytest notebooks` sees it too.
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 os.environ["SHORT_BUDGET"] = "1"  # before anything imports async_hpo.runs; the notebooks' kernels inherit it
@@ -68,7 +68,7 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What was executed, a line a notebook."""
+    """What was executed, a line a notebook, and what was not, a line a reason."""
     seconds, cells, failed = defaultdict(float), defaultdict(int), defaultdict(int)
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.stats.get(outcome, []):
@@ -82,6 +82,10 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.line(f"{name:<30} {cells[name]:3} cells executed, {verdict}, {seconds[name]:4.0f} s")
     if any(failed.values()):
         terminalreporter.line(f"with their outputs in {FAILED.relative_to(ROOT)}/")
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    reasons = Counter(why[2].removeprefix("Skipped: ") for why in skipped if isinstance(why, tuple))
+    for reason, number in reasons.most_common():
+        terminalreporter.line(f"{number} skipped: {reason}")
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """The built book in a browser: every page of both languages from `file:`, wide and on a phone, in light and in dark."""
 
+import os
 import re
 import subprocess
 import sys
-from contextlib import contextmanager
+import zlib
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +15,13 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from bs4 import BeautifulSoup, NavigableString
 from sphinx_external_toc.parsing import parse_toc_yaml
+from test_build import add_notebook, build, small_book
 
 from tools.browser import MISSING, find_browser
 from tools.languages import NAMES as LANGUAGES
 from tools.languages import SOURCE, TRANSLATIONS, folder
 from tools.notebooks import ROOT
-from tools.pdf import pdf_in
+from tools.pdf import has_letters, pdf_in
 from tools.translation import LETTERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not find_browser(), reason=MISSING)]
@@ -31,11 +34,13 @@ WIDE, PHONE = 1280, 390
 SIZES = {WIDE: {"width": WIDE, "height": 800}, PHONE: {"width": PHONE, "height": 844}}
 VIEWS = [(name, width) for width in (WIDE, PHONE) for name in NAMES + TRANSLATED]
 MEGABYTE = 1_000_000
+#: The repository's address is unknown, as in a clone, on GitHub Actions, too.
+NOWHERE = os.environ | {"GITHUB_REPOSITORY": ""}
 
 
 @pytest.fixture(scope="module")
 def browser(chromium):
-    subprocess.run([sys.executable, "-m", "tools.build"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tools.build"], cwd=ROOT, env=NOWHERE, check=True)
     return chromium
 
 
@@ -106,12 +111,13 @@ def unfold(page, settled=True):
 
 
 #: Of a drawn figure axe looks at its name. Its thousands of lines and letters, which are drawn, too, only take time.
-SERIOUS = """async ([rules, without]) => {
+SERIOUS = """async ([rules, coloured]) => {
     document.querySelectorAll(".inline-figure > :is(g, defs)").forEach(one => one.remove());
+    axe.configure({rules: [{id: "color-contrast", selector: coloured}]});
     const all = {rules: {"label-content-name-mismatch": {enabled: true}}};
     const some = rules ? {runOnly: {type: "rule", values: rules}} : all;
     const options = {resultTypes: ["violations"], preload: false, ...some};
-    const {violations} = await axe.run({include: [document], exclude: without}, options);
+    const {violations} = await axe.run(document, options);
     const bad = violations.filter(one => ["serious", "critical"].includes(one.impact));
     const why = node => [...node.any, ...node.all, ...node.none].map(check => check.message).join("; ");
     return bad.flatMap(one => one.nodes.map(node => [one.id, node.target.flat().join(" "), why(node)]));
@@ -123,8 +129,7 @@ COLOURS = ["color-contrast", "link-in-text-block"]
 def serious(page, rules=None):
     """What axe finds on the page, one line each. The colours of code, slow to check, depend on no width or language."""
     seen = page.viewport_size["width"] == PHONE or page.locator("html").get_attribute("lang") != SOURCE
-    without = [".highlight pre"] if seen else []
-    found = page.evaluate(SERIOUS, [rules, without])
+    found = page.evaluate(SERIOUS, [rules, "*:not(.highlight pre *)" if seen else "*"])
     return [" | ".join(line) for line in found]
 
 
@@ -142,11 +147,52 @@ def test_everyone_can_read_it_in_light_and_in_dark(visit, name, width):
     assert not said
 
 
+@pytest.fixture(scope="module")
+def with_an_address(tmp_path_factory):
+    """A notebook's page, of a tiny book: those of ours have no buttons that lead to their repository."""
+    folder = small_book(tmp_path_factory.mktemp("address"))
+    add_notebook(folder)
+    status, printed = build(folder, GITHUB_REPOSITORY="someone/a-book", GITHUB_SERVER_URL="https://github.com")
+    assert status == 0, printed
+    return folder / "_build" / "html" / "book" / "[three]"
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_everyone_can_use_the_buttons_that_lead_elsewhere(visit, with_an_address, width):
+    page, asked, said = visit(with_an_address, width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "there is room for all of them"
+    page.evaluate(AXE_SCRIPT)
+    for ways, name in (("launch", "Binder"), ("source", "Open issue")):
+        group = page.locator(f".dropdown-{ways}-buttons")
+        group.locator("button").press("Enter")
+        group.get_by_role("link", name=name).wait_for()
+        assert not serious(page)
+        page.keyboard.press("Escape")
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))] and not said
+
+
+def test_a_dark_page_is_printed_as_a_light_one(visit):
+    page, _, _ = visit("notebooks/objective")
+    colours = """() => [document.documentElement.dataset.theme,
+        ...["article p", "article .inline-figure", "article .inline-figure image"].map(one => {
+            const {color, filter} = getComputedStyle(document.querySelector(one));
+            return color + filter;
+        })]"""
+    light = page.evaluate(colours)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    dark = page.evaluate(colours)
+    assert not {*light} & {*dark}
+    for event, expected in (("beforeprint", light), ("afterprint", dark)):
+        page.evaluate("event => window.dispatchEvent(new Event(event))", event)
+        assert page.evaluate(colours) == expected
+
+
 WIDER = """width => [...document.querySelectorAll("body *")]
     .filter(one => one.getBoundingClientRect().right > width + 1 && one.checkVisibility())
     .map(one => one.tagName + "." + one.className).slice(0, 5)"""
-SMALL = """() => [...document.querySelectorAll("article :is(p, li, dd, figcaption)")]
-    .filter(one => one.checkVisibility() && one.innerText.trim() && !one.closest("aside, .sidebar, footer"))
+SMALL = """() => [...document.querySelectorAll("article :is(p, li, dt, dd, th, td, figcaption)")]
+    .filter(one => one.checkVisibility() && one.innerText.trim() && !one.closest("footer"))
     .filter(one => parseFloat(getComputedStyle(one).fontSize) < 16)
     .map(one => getComputedStyle(one).fontSize + " " + one.innerText.slice(0, 60)).slice(0, 5)"""
 
@@ -212,9 +258,9 @@ def path_of(url):
     return Path(unquote(urlparse(url).path))
 
 
-@pytest.fixture(scope="module")
-def without_scripts(browser):
-    context = browser.new_context(java_script_enabled=False, viewport={"width": WIDE, "height": 800})
+@pytest.fixture(scope="module", params=SIZES)
+def without_scripts(browser, request):
+    context = browser.new_context(java_script_enabled=False, viewport=SIZES[request.param])
     yield context.new_page()
     context.close()
 
@@ -230,8 +276,9 @@ def test_without_scripts_text_and_figures_are_there(without_scripts, name):
         image.scroll_into_view_if_needed()
         assert image.is_visible() and image.evaluate("one => one.naturalWidth") > 0
     for figure in article.locator("figure").all():
-        drawn = figure.locator("svg.inline-figure:not(.for-phones)")
-        assert drawn.count() == 1 and drawn.bounding_box()["width"] > 300 and drawn.is_visible()
+        wide, narrow = figure.locator("svg.inline-figure:not(.for-phones)"), figure.locator("svg.for-phones")
+        drawn, other = (narrow, wide) if page.viewport_size["width"] == PHONE else (wide, narrow)
+        assert drawn.is_visible() and drawn.bounding_box()["width"] > 300 and not other.is_visible()
 
 
 def test_a_hint_is_folded_until_it_is_asked_for_by_mouse_or_keyboard(visit):
@@ -303,10 +350,11 @@ def test_each_page_names_its_language_and_its_twins(soups):
         here = next((language for language in TRANSLATIONS if name.startswith(folder(language))), SOURCE)
         assert soups[path].html["lang"] == here
         original = name.removeprefix(folder(here))
-        for tag in ("a", "link"):
-            twins = {one["hreflang"]: one["href"] for one in soups[path].find_all(tag, hreflang=True)}
-            assert {*twins} == {*LANGUAGES} - {here}
-            for language, address in twins.items():
+        for tag, named in (("a", {*LANGUAGES} - {here}), ("link", {*LANGUAGES, "x-default"})):
+            editions = {one["hreflang"]: one["href"] for one in soups[path].find_all(tag, hreflang=True)}
+            assert {*editions} == named
+            for language, address in editions.items():
+                language = SOURCE if language == "x-default" else language
                 assert (path.parent / address).resolve() == HTML / f"{folder(language)}{original}.html"
 
 
@@ -356,7 +404,7 @@ def test_formulas_are_drawn_in_every_language(soups, page):
 
 @pytest.fixture(scope="module")
 def pdfs(browser):
-    subprocess.run([sys.executable, "-m", "tools.pdf"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tools.pdf"], cwd=ROOT, env=NOWHERE, check=True)
     return {language: (ROOT / pdf_in(language)).read_bytes() for language in LANGUAGES}
 
 
@@ -367,3 +415,17 @@ def test_the_pdf_holds_all_pages_and_its_links_stay_inside(pdfs, language):
     assert b"/Outlines" in pdf and b"(file:" not in pdf
     assert pdf.count(b"/Dest") > 10 * len(NAMES), "links from page to page"
     assert f"/Lang ({language})".encode() in pdf
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_the_pdf_has_a_font_for_its_letters(pdfs, language):
+    """Among the PDF's packed parts is a table of what each font's shapes stand for: searching and copying need it."""
+    if not has_letters(language):
+        pytest.skip(f"no font with the letters of {LANGUAGES[language]}")
+    letters = set()
+    for packed in re.findall(rb"stream\r?\n(.*?)endstream", pdfs[language], re.DOTALL):
+        with suppress(zlib.error):
+            text = zlib.decompressobj().decompress(packed)
+            if b"begincmap" in text:
+                letters |= {chr(int(code, 16)) for code in re.findall(rb"(?m)<([0-9A-Fa-f]{4})>$", text)}
+    assert LETTERS[language].search("".join(letters))

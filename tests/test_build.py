@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from tools import pdf
 from tools.notebooks import ROOT
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,13 @@ def small_book(parent):
     (folder / "book" / "notes.md").write_text("# The reader's own\n")
     (folder / "README.md").write_text("# No page\n")
     return folder
+
+
+def add_notebook(folder):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Three")])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "book" / "[three].ipynb")
+    (folder / "_toc.yml").open("a").write("  - file: book/[three]\n")
 
 
 def build(folder, by=("-m", "tools.build"), **variables):
@@ -111,10 +119,7 @@ def test_a_translation_stands_in_its_own_page_and_where_there_is_none_the_origin
 def test_ways_in_where_the_address_is_known_and_nowhere_else(plain_book):
     page = "# One\n\n```{in-a-clone}\nmake book\n```\n\n```{how-to-cite}\n```\n"
     (plain_book / "book" / "index.md").write_text(page)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Three")])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, plain_book / "book" / "[three].ipynb")
-    (plain_book / "_toc.yml").open("a").write("  - file: book/[three]\n")
+    add_notebook(plain_book)
     address = "https://github.com/someone/a-book"
     actions = {"GITHUB_REPOSITORY": "someone/a-book", "GITHUB_SERVER_URL": "https://github.com"}
     settings = (plain_book / "_config.yml").read_text()
@@ -167,3 +172,16 @@ def test_a_warning_fails_and_does_not_hide_in_the_next_build(book):
         assert status != 0 and "make: the book has warnings or errors" in printed
         for warning in ("missing.md", "a formula that cannot be typeset"):
             assert re.search(rf"\[two\]\.md:\d+: WARNING: .*{re.escape(warning)}", printed), printed
+
+
+def test_it_is_said_when_a_pdf_will_lack_the_letters_of_a_language(tmp_path, monkeypatch, capsys):
+    program = tmp_path / "fc-list"
+    for found in ("NanumGothic.ttf", ""):
+        program.write_text(f"#!/bin/sh\necho '{found}'\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        pdf.warn_of_missing_letters()
+        assert ("fonts-nanum" in capsys.readouterr().out) == (not found)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    pdf.warn_of_missing_letters()
+    assert not capsys.readouterr().out, "there is nobody to ask"

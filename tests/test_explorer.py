@@ -14,8 +14,12 @@ import pytest
 from async_hpo import tables
 from async_hpo.plots import style
 from async_hpo.schedule import expected_maximum, idle_share, schedule
+from tools import translate
+from tools.languages import SOURCE, TRANSLATIONS
+from tools.languages import folder as folder_of
 from tools.notebooks import ROOT
 from tools.site.explorer import recorded_durations
+from tools.site.inline_figures import on_dark
 
 slow = pytest.mark.slow
 FIGURE = """
@@ -37,7 +41,8 @@ STATE = """() => {
 
 def build(folder):
     command = [sys.executable, "-m", "tools.build"]
-    result = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
+    env = os.environ | {"PYTHONPATH": "", "GITHUB_REPOSITORY": ""}
+    result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -47,6 +52,7 @@ def book(tmp_path_factory):
     folder = tmp_path_factory.mktemp("book")
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.md", "lenet*"))
+    shutil.copytree(ROOT / "locale", folder / "locale", ignore=shutil.ignore_patterns("book", "notebooks", "*.mo"))
     shutil.copy(ROOT / "_config.yml", folder)
     (folder / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nchapters:\n- file: book/whole\n- file: book/none\n"
@@ -62,7 +68,7 @@ def visit(chromium, book):
     """Opens a page of the book from its file; what goes wrong on it, or is asked of another host, fails the test."""
 
     @contextmanager
-    def opened(name, before=None, **options):
+    def opened(name, before=None, language=SOURCE, **options):
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         page, wrong = context.new_page(), []
         page.on("pageerror", lambda error: wrong.append(error.stack) if OUR_SCRIPTS.search(error.stack or "") else None)
@@ -70,7 +76,7 @@ def visit(chromium, book):
         page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else wrong.append(asked.url))
         if before:
             before(page)
-        page.goto((book / "_build" / "html" / "book" / f"{name}.html").as_uri())
+        page.goto((book / "_build" / "html" / folder_of(language) / "book" / f"{name}.html").as_uri())
         try:
             yield page
         finally:
@@ -100,8 +106,11 @@ def test_durations_on_the_page_are_those_of_the_table():
 
 
 def test_colours_are_those_of_the_figures():
+    """On light pages, and on dark ones, for which figures get theirs when the book is built."""
     css = (ROOT / "book" / "_static" / "explorer.css").read_text()
-    assert f"--trial: {style.INK};" in css and f"--waiting: {style.WAITING};" in css
+    light, dark = (css.partition(f"{rule} {{")[2].partition("}")[0] for rule in ("\n.explorer", '"dark"] .explorer'))
+    assert f"--trial: {style.INK};" in light and f"--waiting: {style.WAITING};" in light
+    assert f"--trial: {on_dark(style.INK)};" in dark and f"--waiting: {on_dark(style.WAITING)};" in dark
 
 
 def times_of(spread):
@@ -222,6 +231,22 @@ def test_all_of_it_works_from_the_keyboard(whole):
     assert not whole.evaluate(STATE)["playing"]
     status = whole.get_by_role("status")
     status.filter(has_text=re.compile(r"^At \d+\ss: 9 synchronous workers: \d of 8 trials")).wait_for(state="attached")
+
+
+@slow
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_it_speaks_the_language_of_its_page(visit, language):
+    """What it shows, what screen readers hear, and what it says when it is used."""
+    catalogue = translate.read(ROOT / "locale" / language / "LC_MESSAGES" / "site.po", language)
+    words = {message.id: message.string for message in catalogue}
+    with visit("whole", language=language, reduced_motion="reduce") as page:
+        page.get_by_role("slider", name=words["Time"]).press("Home")
+        page.get_by_role("status").filter(has_text=re.compile(r"\d")).wait_for(state="attached")
+        app = page.locator(".explorer-app")
+        names = "es => es.flatMap(e => [e.ariaLabel, e.getAttribute('aria-valuetext')].filter(Boolean))"
+        said = [app.inner_text(), *page.locator(".explorer-app, .explorer-app *").evaluate_all(names)]
+        assert words["Workers"] in said[0] and words["Scheduling explorer"] in said
+        assert not re.findall("[A-Za-z]{2,}", " ".join(said))
 
 
 @slow

@@ -114,6 +114,11 @@ def test_a_formula_is_as_large_as_its_text_and_has_a_name():
     assert {*re.findall('<use href="#(.*?)"', again)} == {*letters}
 
 
+def test_a_formula_is_read_out_without_what_only_says_how_it_looks():
+    heard = formulas.heard(r"\displaystyle\frac{\mathrm{E}[\max(T_1,\dots,T_K)]}{\mathrm{E}[T]}")
+    assert heard == r"\frac{E[\max(T_1,\dots,T_K)]}{E[T]}"
+
+
 def test_icons_are_found_by_their_names_and_by_older_ones():
     script = (
         'var a={house:[576,512,[127968,"home","home-alt"],"f015","M1 2"],"angle-left":[256,512,[8249],"f104","M3 4"]}'

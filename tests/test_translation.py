@@ -53,6 +53,22 @@ def test_all_is_translated_and_keeps_what_it_must(path):
     assert not wrong, "\n".join(wrong)
 
 
+#: A language -> how a sentence ends in another register than the book's (합니다체). Questions in -까요? belong to both;
+#: 필요, 중요, 개요 and 소요 are nouns.
+OTHER_REGISTER = {"ko": re.compile(r"\w*(?:(?<![까필중개소])요|죠)(?=[.?!]|$)")}
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=str)
+def test_one_register_is_kept(path):
+    other = OTHER_REGISTER[language_of(path)]
+    assert not [found for message in messages_of(path) for found in other.findall(message.string)]
+
+
+def test_another_register_is_known():
+    said = "끝났어요. 기다릴까요? 그렇죠! 하세요. 필요. 끝납니다."
+    assert OTHER_REGISTER["ko"].findall(said) == ["끝났어요", "그렇죠", "하세요"]
+
+
 LINK = re.compile(r"\[([^\]]+)\]\(([^)]*)\)")
 
 

@@ -1,6 +1,7 @@
 """One PDF of the book in each language: `make pdf` calls this. All pages on a single one, printed by Chromium."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,9 @@ from pathlib import Path
 from tools.browser import MISSING, find_browser
 from tools.build import BUILD, FIRST_PAGE, NAME, build
 from tools.languages import NAMES, SOURCE
+
+#: A language whose letters many machines have no font for -> a package of Debian's and Ubuntu's that has one.
+FONTS = {"ko": "fonts-nanum"}
 
 
 def pdf_in(language: str) -> Path:
@@ -35,10 +39,24 @@ def print_page(browser: str, page: Path, pdf: Path) -> None:
         sys.exit(f"make: {browser} printed no PDF: {(result.stderr.splitlines() or ['no reason given'])[-1]}")
 
 
+def has_letters(language: str) -> bool:
+    """Whether some font has them, as far as there is somebody to ask."""
+    fonts = shutil.which("fc-list")
+    return not fonts or bool(subprocess.run([fonts, f":lang={language}"], capture_output=True).stdout.strip())
+
+
+def warn_of_missing_letters() -> None:
+    for language, package in FONTS.items():
+        if not has_letters(language):
+            instead = f"boxes are printed (Debian and Ubuntu: apt-get install {package})"
+            print(f"make: no font here has the letters of {NAMES[language]}: {instead}")
+
+
 def main() -> None:
     browser = find_browser()
     if browser is None:
         sys.exit(f"make: the PDF is printed by a browser, and there is {MISSING}")
+    warn_of_missing_letters()
     pages = build("singlehtml")
     pdfs = [pdf_in(language) for language in NAMES]
     for page, pdf in zip(pages, pdfs, strict=True):

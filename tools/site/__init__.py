@@ -34,8 +34,8 @@ PARTS = (
     theme,
     icons,
     formulas,
+    stamp,  # its words are linked to the glossary, too
     glossary,
-    stamp,
     ways_in,
     citation,
 )

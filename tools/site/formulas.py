@@ -1,6 +1,6 @@
 """Formulas, typeset when the book is built: pictures in the page itself, which need no script and no font.
 
-Each takes the text's colour and size, and its TeX is what a screen reader gets.
+Each takes the text's colour and size, and its TeX is what a screen reader gets, without what only says how it looks.
 """
 
 import re
@@ -16,6 +16,7 @@ from tools.site.inline_figures import without_blanks
 #: ziamath draws at this size (px); the page scales it to its own.
 SIZE = 20
 ziamath.config.precision = 2  # of these, after the decimal point
+LOOKS = re.compile(r"\\displaystyle\s*|\\mathrm\{([^{}]*)\}")
 GLYPH = re.compile(r'<symbol id="([^"]+)".*?</symbol>', re.DOTALL)
 LOGGER = logging.getLogger(__name__)
 
@@ -66,4 +67,8 @@ def start(picture: str, tex: str) -> str:
     """An image as large as the text around it, and on its line: zero is the line, and y goes down."""
     _, top, width, height = (float(side) / SIZE for side in re.findall(r'viewBox="([^"]*)"', picture)[0].split())
     style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{-(top + height):.3f}em"
-    return f'<svg role="img" aria-label="{escape(tex)}" style="{style}" fill="currentColor" '
+    return f'<svg role="img" aria-label="{escape(heard(tex))}" style="{style}" fill="currentColor" '
+
+
+def heard(tex: str) -> str:
+    return LOOKS.sub(lambda look: look[1] or "", tex)

@@ -65,7 +65,7 @@ def add_twins(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
         return
     here = app.config.language
     up = "" if here == SOURCE else "../"
-    context["twins"] = [
+    editions = [
         {
             "language": language,
             "name": name,
@@ -73,5 +73,8 @@ def add_twins(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
             "path": f"{folder(language)}{quote(pagename)}.html",
         }
         for language, name in NAMES.items()
-        if language != here
     ]
+    context["twins"] = [edition for edition in editions if edition["language"] != here]
+    # Search engines want to hear all of them on each, and which one is for readers of yet another language.
+    for_others = next(edition for edition in editions if edition["language"] == SOURCE)
+    context["editions"] = [*editions, for_others | {"language": "x-default"}]
