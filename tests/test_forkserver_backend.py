@@ -100,12 +100,12 @@ def test_a_trial_that_starts_a_child_and_hangs(folder):
 def test_the_server_is_killed(go):
     backend = endless(go, preload=["json", __name__])
     backend.warm_up()
-    server = server_of(backend).pid
+    its_server = server_of(backend).pid
     tuning = in_background(backend, max_trials=6)
     for trial_id in range(2):
         wait_for_trial(backend, trial_id)
     first = pids_of(backend)
-    os.kill(server, signal.SIGKILL)
+    os.kill(its_server, signal.SIGKILL)
     wait_for(lambda: 3 in backend._trials, LONG, "the next trials")
     go.touch()
     tuning.join()
@@ -458,8 +458,8 @@ def test_a_trial_that_leads_no_group_yet_is_killed():
 def test_driver_and_server_killed_in_the_same_moment_leave_no_trial(folder):
     process = start_program(folder, "program", program("ForkserverBackend", folder))
     results = wait_for_results(folder, "program")
-    (server,) = psutil.Process(process.pid).children()
-    for victim in (server, process):
+    (its_server,) = psutil.Process(process.pid).children()
+    for victim in (its_server, process):
         victim.kill()
     process.wait()
     wait_until_ended([int(pid) for pid in results.pid.unique()])
