@@ -96,6 +96,7 @@ class SafeResults(StoreResultsCallback):
             self.store_results()
 
     def store_results(self) -> None:
+        """Write both files now, each in one step; what there is nothing of yet is not written."""
         if self.csv_file is None:  # the run ended before it began
             return
         begin, folder = time.monotonic(), Path(self.csv_file).parent
@@ -110,6 +111,7 @@ class SafeResults(StoreResultsCallback):
 
 
 def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
+    """Write a table in one step, so that a kill leaves the old file or the new one. `options` are those of `to_csv`."""
     part = path.with_name(f".part-{path.name}")
     try:
         frame.to_csv(part, index=False, **options)

@@ -8,7 +8,8 @@ import pandas as pd
 
 
 def time_to(trajectory: pd.DataFrame, target: float) -> float:
-    """Seconds until the incumbent's error is at most `target`; infinity if it never is."""
+    """Seconds until the incumbent's error is at most `target`; infinity if it never is. `trajectory` has the columns
+    `time` (seconds, ascending) and `validation_error`."""
     reached = trajectory[trajectory.validation_error <= target]
     return float(reached.time.iloc[0]) if len(reached) else math.inf
 
@@ -59,6 +60,9 @@ def speed_up(seconds: pd.DataFrame, n_resamples: int = 1000) -> pd.DataFrame:
     Returns:
         A row a number of workers, with the mean `seconds`, `speed-up`, the ends `low` and `high` of its 95 % interval,
         `efficiency` (speed-up / workers) and `worker-seconds` (workers x seconds).
+
+    Raises:
+        KeyError: there is no column 1.
     """
     chosen = np.random.default_rng(0).integers(len(seconds), size=(n_resamples, len(seconds)))
     means = seconds.mean()

@@ -33,6 +33,9 @@ def load(raw: Path = RAW) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         `{"train": (X, y), "validation": (X, y), "test": (X, y)}` with X of shape (n, 1, 28, 28), float32 in
         [0, 1], and y of shape (n,), int64; n = 50,000, 10,000 and 10,000. Training and validation images are
         split at random with a fixed seed; the test images are Fashion-MNIST's own.
+
+    Raises:
+        FileNotFoundError: no source has the files (see `fetch`).
     """
     return _given or _load(raw)
 
@@ -83,6 +86,13 @@ class FashionMNIST(d2l.DataModule):
 
     Args:
         batch_size: training images per step. Validation and test batches have a size of their own.
+
+    Attributes:
+        tensors: part -> (X, y), as `load` returns them.
+
+    Raises:
+        ValueError: `batch_size` is no positive whole number.
+        FileNotFoundError: no source has the images.
     """
 
     def __init__(self, batch_size: int | Integral = 64):

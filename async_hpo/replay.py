@@ -62,6 +62,7 @@ class Asker:
         return decision
 
     def fail(self, trial_id: int) -> None:
+        """A trial has failed: tell the scheduler, which gets no more results of it."""
         self.scheduler.on_trial_error(self.trials[trial_id])
 
 

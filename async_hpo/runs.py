@@ -44,11 +44,12 @@ class Run:
         metric: the scheduler's (first) metric.
         n_workers: how many workers the run had.
         wallclock_time: from the run's start to its end; to the last thing known where the run goes on or was killed.
-        reports: a row a report in the order of time: `trial_id`, `time`, the metric, what else was reported, and the
-            trial's configuration in columns `config_<name>`. A field `time` of the trial's own is `reported_time`.
-        trials: a row a trial in the order of start: `trial_id`, `worker` (0, 1, ...), `start` (of its order),
-            `train_start` (when its reporter was made; NaN without a report), `end` (last report of a completed trial,
-            else when the tuner saw its end), `status`.
+        reports: a row a report in the order of time: `trial_id` (int64), `time` (float64), the metric (a number), what
+            else was reported, and the trial's configuration in columns `config_<name>`. A field `time` of the trial's
+            own is `reported_time`.
+        trials: a row a trial in the order of start: `trial_id` and `worker` (0, 1, ...; int64), `start` (of its order),
+            `train_start` (when its reporter was made; NaN without a report) and `end` (last report of a completed
+            trial, else when the tuner saw its end; all three float64), `status` (a text of Syne Tune's `Status`).
         mode: "min" or "max": which value of the metric is best.
     """
 
@@ -84,7 +85,11 @@ class Run:
 
     def seconds_of_first(self, n_trials: int) -> float:
         """Seconds from the run's start until its first `n_trials` trials had all ended: the same work in every run
-        that tries the same configurations in the same order."""
+        that tries the same configurations in the same order.
+
+        Raises:
+            ValueError: the run has not so many trials.
+        """
         first = self.trials[self.trials.trial_id < n_trials]
         if set(first.trial_id) != set(range(n_trials)):
             raise ValueError(f"{self.name} has {len(self.trials)} trials, not all of the first {n_trials}")

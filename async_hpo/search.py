@@ -29,6 +29,12 @@ def book_options(seconds: float | None = None, callbacks: Sequence[TunerCallback
     Args:
         seconds: the budget, the bar's full length; without it there is no bar.
         callbacks: others, which come after these.
+
+    Returns:
+        The tuner's arguments `max_failures`, `callbacks` and `output_logger`.
+
+    Raises:
+        ValueError: `seconds` is no number above 0.
     """
     paths.experiments()
     bar = None if seconds is None else ProgressBar(seconds)
@@ -52,14 +58,19 @@ def search(
     """Warm the workers up, run Syne Tune's `Tuner`, and return what this run did.
 
     Args:
+        trial_backend: any of Syne Tune's, or of `async_hpo.backends`.
+        scheduler: of Syne Tune; its first metric is the run's.
         name: of the run: its folder is called `<name>-<date>`.
         seconds: the budget, wall-clock, from when the workers are warm; None for none.
+        n_workers: how many trials run at a time.
         n_trials: end earlier, when the first so many trials have ended.
         callbacks: beside the book's.
         options: further ones of the tuner; an own `stop_criterion` takes the place of `seconds` and `n_trials`.
 
     Raises:
         RuntimeError: no trial can start.
+        ValueError: `seconds` is no number above 0, a cluster has too few places, or a back-end of Syne Tune can't start
+            a trial from a path with a space.
     """
     if warm_up := getattr(trial_backend, "warm_up", None):
         warm_up()  # before the clock starts

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
@@ -23,6 +24,7 @@ import psutil
 from async_hpo.paths import RECORDINGS, ROOT
 from benchmarks import events
 from benchmarks.systems import COMPARISONS, find
+from tools.made_from import digest_of
 
 HERE = ROOT / "benchmarks"  # where D2L's own code finds ../data
 REPETITIONS = 3
@@ -30,12 +32,20 @@ UNDER_WAY = ROOT / "experiments"  # in both folders: a file for each comparison
 RESULTS = RECORDINGS
 PACKAGES = ("torch", "syne-tune", "ray", "optuna", "d2l")
 START_LIMIT = 120  # seconds until a system's search has to begin
-RAMP = 3  # seconds at the start that the scale benchmark leaves out
+RAMP = 3  # seconds at the start that rates of reports and of the driver's CPU leave out
+#: What `made_from` in a result is a digest of: both back-ends, and what their processes are started with by name.
+BACKENDS = (
+    "async_hpo.backends.forkserver_backend:ForkserverBackend",
+    "async_hpo.backends.ray_backend:RayBackend",
+    "async_hpo.backends.server:main",
+    "async_hpo.backends.worker:prepare_all",
+)
 
 
 def measure(benchmark: str, system: str) -> dict:
     """Run one system for the budget, and return what its trials wrote down."""
-    _, _, budget, systems = find(benchmark)
+    chosen = find(benchmark)
+    budget = chosen.budget
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         log = os.path.join(folder, "events")
         Path(log).touch()
@@ -63,8 +73,9 @@ def measure(benchmark: str, system: str) -> dict:
                 lines = out.read().splitlines()
                 return {"error": ([line for line in lines if "Error" in line] or lines or ["it never began"])[-1]}
         found = [event for event in events.read(log) if clock <= event["time"] <= clock + budget]
-        result = summary(benchmark, found, clock, budget, systems[system][2].get("n_workers", 2))
-        return result | usage if benchmark == "scale" else result
+        n_workers = chosen.systems[system].options.get("n_workers", 2)
+        result = summary(chosen.measures, found, clock, budget, n_workers)
+        return result | {name: value for name, value in usage.items() if name in chosen.measures}
 
 
 def _wait_for_clock(log: str, driver: subprocess.Popen) -> float | None:
@@ -104,8 +115,13 @@ def _end(folder: str) -> None:
                 process.send_signal(signal.SIGKILL)
 
 
-def summary(benchmark: str, found: list[dict], clock: float, budget: float, n_workers: int) -> dict:
-    """Numbers of one run from its events: times in seconds since the clock's start."""
+def summary(measures: Collection[str], found: list[dict], clock: float, budget: float, n_workers: int) -> dict:
+    """Numbers of one run from its events: times in seconds since the clock's start.
+
+    Args:
+        measures: of its benchmark.
+        found: the events from the clock's start until `budget` seconds later, in the order of time.
+    """
     starts = [event["time"] - clock for event in found if event["event"] == "start"]
     ends = [event["time"] - clock for event in found if event["event"] == "end"]
     # A worker is free at a trial's end; the n-th start after the first ones takes the worker of the n-th end.
@@ -116,10 +132,10 @@ def summary(benchmark: str, found: list[dict], clock: float, budget: float, n_wo
         "latency_median": round(median(latencies), 4) if latencies else None,
         "latency_max": round(max(latencies), 4) if latencies else None,
     }
-    if benchmark.startswith("real work"):
+    if "images_per_second" in measures:
         images = sum(event["n"] for event in found if event["event"] == "images")
         result["images_per_second"] = round(images / budget, 1)
-    if benchmark == "scale":
+    if "reports_per_second" in measures:
         received = [event for event in found if event["event"] == "received" and event["time"] >= clock + RAMP]
         seconds = received[-1]["time"] - received[0]["time"]
         result["reports_per_second"] = round((received[-1]["n"] - received[0]["n"]) / seconds, 1)
@@ -127,15 +143,24 @@ def summary(benchmark: str, found: list[dict], clock: float, budget: float, n_wo
 
 
 def load(comparison: str) -> dict:
-    under_way = UNDER_WAY / f"{comparison}.json"
+    """What is measured of a comparison so far, or the beginning of a new one.
+
+    Raises:
+        SystemExit: it was begun with other back-ends.
+    """
+    under_way, made_from = UNDER_WAY / f"{comparison}.json", digest_of(*BACKENDS)
     if under_way.exists():
-        return json.loads(under_way.read_text())
+        results = json.loads(under_way.read_text())
+        if results.get("made_from") != made_from:
+            sys.exit(f"{under_way} was begun with other back-ends: delete it to measure anew.")
+        return results
     cores, memory = psutil.cpu_count(), round(psutil.virtual_memory().total / 2**30)
     return {
         "machine": {"cores": cores, "memory_GiB": memory},
         "versions": {name: version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
         "date": date.today().isoformat(),
-        "budgets": {name: budget for name, (_, _, budget, _) in COMPARISONS[comparison].items()},
+        "made_from": made_from,
+        "budgets": {name: benchmark.budget for name, benchmark in COMPARISONS[comparison].items()},
         "seconds": 0,
         "measurements": [],
     }
@@ -163,17 +188,17 @@ def main(comparison: str = "benchmarks", *chosen: str) -> None:
     results = load(comparison)
     done = {(m["benchmark"], m["system"], m["repetition"]) for m in results["measurements"]}
     wanted = [
-        (benchmark, system, repetition)
+        (name, system, repetition)
         for repetition in range(REPETITIONS)
-        for benchmark, (_, _, _, systems) in benchmarks.items()
-        for system in systems
+        for name, benchmark in benchmarks.items()
+        for system in benchmark.systems
     ]
     for key in wanted:
         if key in done or (chosen and key[0] not in chosen):
             continue
         start = time.monotonic()
-        benchmark, system, repetition = key
-        measured = {"benchmark": benchmark, "system": system, "repetition": repetition} | measure(benchmark, system)
+        name, system, repetition = key
+        measured = {"benchmark": name, "system": system, "repetition": repetition} | measure(name, system)
         results["measurements"].append(measured)
         results["seconds"] = round(results["seconds"] + time.monotonic() - start, 1)
         save(results, UNDER_WAY / f"{comparison}.json")

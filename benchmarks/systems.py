@@ -12,7 +12,7 @@ import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import objectives
 from benchmarks.events import count_images, log
@@ -259,10 +259,32 @@ def _bare_loop() -> None:
 
 # --- what is compared ------------------------------------------------------------------------------------------------
 
-#: A system, the objective's constants, the system's options.
-System = tuple[Callable, dict, dict]
-#: The objective, the name of the hyperparameter, the budget in seconds, and the systems by their names.
-Benchmark = tuple[Callable, str, float, dict[str, System]]
+
+class System(NamedTuple):
+    """A function that searches until it is stopped, the objective's constants, and the function's options."""
+
+    run: Callable
+    constants: dict[str, Any]
+    options: dict[str, Any]
+
+
+class Benchmark(NamedTuple):
+    """What systems are compared by.
+
+    Attributes:
+        argument: the name of the hyperparameter.
+        budget: of each system, in seconds.
+        systems: by their names.
+        measures: fields of a result beside those that all have: `images_per_second`, `reports_per_second` (that reach
+            the driver), `driver_cpu` (share of a core), `worker_MB`.
+    """
+
+    objective: Callable
+    argument: str
+    budget: float
+    systems: dict[str, System]
+    measures: frozenset[str] = frozenset()
+
 
 SHORT_POLLING = {"sleep_time": 0.05}
 NO_SLEEP = {"sleep_time": 0}
@@ -270,33 +292,35 @@ NO_SLEEP = {"sleep_time": 0}
 
 def _engines(constants: dict) -> dict[str, System]:
     return {
-        "Ray Tune": (ray_tune, constants, {}),
-        "Ray Tune, reuse_actors": (ray_tune, constants, {"reuse_actors": True}),
-        "Optuna, n_jobs=2": (optuna_threads, constants, {}),
-        "Optuna, two processes": (optuna_processes, constants, {}),
+        "Ray Tune": System(ray_tune, constants, {}),
+        "Ray Tune, reuse_actors": System(ray_tune, constants, {"reuse_actors": True}),
+        "Optuna, n_jobs=2": System(optuna_threads, constants, {}),
+        "Optuna, two processes": System(optuna_processes, constants, {}),
     }
 
 
 def _python(constants: dict, **options) -> System:
-    return syne_tune, constants, {"make_backend": python_backend, **options}
+    return System(syne_tune, constants, {"make_backend": python_backend, **options})
 
 
 def _forkserver(constants: dict, **options) -> System:
-    return syne_tune, constants, {"make_backend": forkserver, **options}
+    return System(syne_tune, constants, {"make_backend": forkserver, **options})
 
 
 def _on_a_cluster(constants: dict) -> dict[str, System]:
     return {
         "ForkserverBackend": _forkserver(constants, **NO_SLEEP),
-        "RayBackend, one node": (syne_tune, constants, {"make_backend": ray_backend, **NO_SLEEP}),
-        "RayBackend, three nodes": (syne_tune, constants, {"make_backend": ray_backend_on_three_nodes, **NO_SLEEP}),
+        "RayBackend, one node": System(syne_tune, constants, {"make_backend": ray_backend, **NO_SLEEP}),
+        "RayBackend, three nodes": System(
+            syne_tune, constants, {"make_backend": ray_backend_on_three_nodes, **NO_SLEEP}
+        ),
     }
 
 
 OVERHEAD, REAL_WORK = 30, 45  # seconds
 
 BENCHMARKS: dict[str, Benchmark] = {
-    "overhead": (
+    "overhead": Benchmark(
         objectives.one_second,
         "x",
         OVERHEAD,
@@ -304,12 +328,12 @@ BENCHMARKS: dict[str, Benchmark] = {
             "PythonBackend": _python({}),
             "PythonBackend, short polling": _python({}, **SHORT_POLLING),
             **_engines({}),
-            "Ray tasks": (ray_tasks, {}, {}),
+            "Ray tasks": System(ray_tasks, {}, {}),
             "ForkserverBackend": _forkserver({}),
             "ForkserverBackend, no sleep": _forkserver({}, **NO_SLEEP),
         },
     ),
-    "real work": (
+    "real work": Benchmark(
         objectives.lenet,
         "learning_rate",
         REAL_WORK,
@@ -320,31 +344,35 @@ BENCHMARKS: dict[str, Benchmark] = {
             "images in memory": _python(objectives.IN_MEMORY, **SHORT_POLLING),
             "channels_last": _python(objectives.CHANNELS_LAST, **SHORT_POLLING),
             "one validation": _python(objectives.BEST, **SHORT_POLLING),
-            "allocator": (syne_tune, objectives.BEST, {"make_backend": python_backend_allocator, **SHORT_POLLING}),
+            "allocator": System(
+                syne_tune, objectives.BEST, {"make_backend": python_backend_allocator, **SHORT_POLLING}
+            ),
             "warm workers": _forkserver(objectives.BEST, **NO_SLEEP),
             **_engines(objectives.BEST),
-            "two bare loops": (bare_loops, {}, {}),
+            "two bare loops": System(bare_loops, {}, {}),
         },
+        measures=frozenset({"images_per_second"}),
     ),
-    "scale": (
+    "scale": Benchmark(
         objectives.sleeper,
         "x",
         8,
         {
-            f"ForkserverBackend, {n}": (
+            f"ForkserverBackend, {n}": System(
                 syne_tune_counted,
                 {"n_reports": 50, "pause": 0.1},
                 {"make_backend": forkserver, "n_workers": n, **NO_SLEEP},
             )
             for n in (1, 2, 4, 8, 16, 32, 64)
         },
+        measures=frozenset({"reports_per_second", "driver_cpu", "worker_MB"}),
     ),
 }
 
 #: The same for `make bench-cluster`: two workers, on one node with two places, and on three nodes with one place each.
 CLUSTER: dict[str, Benchmark] = {
-    "overhead, cluster": (objectives.one_second, "x", OVERHEAD, _on_a_cluster({})),
-    "real work, cluster": (objectives.lenet, "learning_rate", REAL_WORK, _on_a_cluster(objectives.BEST)),
+    "overhead, cluster": BENCHMARKS["overhead"]._replace(systems=_on_a_cluster({})),
+    "real work, cluster": BENCHMARKS["real work"]._replace(systems=_on_a_cluster(objectives.BEST)),
 }
 #: Comparison -> its benchmarks; the systems of a comparison are measured in one go, in turn.
 COMPARISONS = {"benchmarks": BENCHMARKS, "cluster": CLUSTER}
@@ -359,13 +387,12 @@ def main(benchmark: str, name: str = "") -> None:
     if benchmark == "bare-loop":
         _bare_loop()
     elif benchmark == "optuna-process":
-        benchmark = next(key for key, value in BENCHMARKS.items() if value[0].__name__ == name)
-        objective, argument, _, systems = BENCHMARKS[benchmark]
-        _optuna_process(objective, argument, systems["Optuna, two processes"][1])
+        chosen = next(found for found in BENCHMARKS.values() if found.objective.__name__ == name)
+        _optuna_process(chosen.objective, chosen.argument, chosen.systems["Optuna, two processes"].constants)
     else:
-        objective, argument, _, systems = find(benchmark)
-        run, constants, options = systems[name]
-        run(objective, argument, constants, **options)
+        chosen = find(benchmark)
+        system = chosen.systems[name]
+        system.run(chosen.objective, chosen.argument, system.constants, **system.options)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,12 @@ def folder(monkeypatch, tmp_path):
     return tmp_path / "experiments"
 
 
+@pytest.fixture
+def go(tmp_path):
+    """The file that ends trials of `report_until`."""
+    return tmp_path / "go"
+
+
 @pytest.fixture(params=["ForkserverBackend", pytest.param("RayBackend", marks=pytest.mark.cluster)], scope="module")
 def name_of_backend(request):
     if request.param == "ForkserverBackend":

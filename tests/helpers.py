@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import uniform
 from syne_tune.experiments import load_experiment
 from syne_tune.optimizer.baselines import RandomSearch
+from syne_tune.report import retrieve
 from syne_tune.tuner_callback import TunerCallback
 
 from async_hpo.search import book_options
@@ -117,6 +119,35 @@ def run_tuner(
     return tuner
 
 
+def in_background(backend, **options):
+    """`run_tuner` in a thread of its own, which is returned."""
+    tuning = threading.Thread(target=run_tuner, args=[backend], kwargs=options, daemon=True)
+    tuning.start()
+    return tuning
+
+
+def reports_of(backend, trial_id):
+    """All that have come so far, as they stand in the trial's log."""
+    return retrieve(backend.stdout(trial_id))
+
+
+def wait_for_trial(backend, trial_id):
+    """Until it has made a few reports."""
+    wait_for(lambda: trial_id in backend._trials and len(reports_of(backend, trial_id)) >= 3, LONG, "reports")
+
+
+def wait_for_end(backend, trial_id):
+    """Returns how it ended, and those of its reports that nobody has fetched before."""
+    found = []
+
+    def status():
+        statuses, results = backend.fetch_status_results([trial_id])
+        found.extend(report for _, report in results)
+        return statuses[trial_id][1] if statuses[trial_id][1] != "InProgress" else None
+
+    return wait_for(status, LONG, "the trial's end"), found
+
+
 def assert_nothing_lost_or_doubled(run):
     """The reports of each trial are those of epochs 1, 2, 3, ..., each once and in order."""
     for _, reports in run.reports.groupby("trial_id"):
@@ -130,8 +161,7 @@ def wait_until_ended(pids):
 def assert_failed_alone(run, trial_id):
     """Of the run's trials this one failed, after three reports or more, and no other did."""
     assert_nothing_lost_or_doubled(run)
-    status = run.trials.set_index("trial_id").status
-    assert status[trial_id] == "Failed" and (status == "Failed").sum() == 1
+    assert list(run.failed.trial_id) == [trial_id]
     assert (run.reports.trial_id == trial_id).sum() >= 3, "reports before its end are kept"
 
 

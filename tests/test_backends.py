@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 from collections import defaultdict
 
@@ -27,6 +28,7 @@ from helpers import (
     run_tuner,
     start_program,
     wait_for,
+    wait_for_end,
     wait_for_results,
     wait_until_ended,
 )
@@ -49,9 +51,8 @@ def test_a_run_is_whole_and_without_warnings(backend_for, monkeypatch):
         run_tuner(backend_for(lambda x: report_epochs(x)), max_trials=10)
     run = runs.find_run("test")
     assert_nothing_lost_or_doubled(run)
-    finished = run.trials[run.trials.status == "Completed"]
-    assert len(finished) >= 10
-    assert (run.reports.trial_id.value_counts()[finished.trial_id] == 3).all()
+    assert len(run.finished) >= 10
+    assert (run.reports.trial_id.value_counts()[run.finished.trial_id] == 3).all()
 
 
 def test_an_objective_that_raises(backend_for, capsys):
@@ -64,7 +65,7 @@ def test_an_objective_that_raises(backend_for, capsys):
     tuner = run_tuner(backend_for(objective), max_trials=12)
     run = runs.find_run("test")
     x = {trial_id: trial.config["x"] for trial_id, trial in tuner.trial_backend._trial_dict.items()}
-    failed = set(run.trials.trial_id[run.trials.status == "Failed"])
+    failed = set(run.failed.trial_id)
     ended = run.trials.trial_id[run.trials.status != "Stopped"]
     assert failed == {trial_id for trial_id in ended if x[trial_id] < 0.5} and failed
     assert (run.reports.trial_id.value_counts()[list(failed)] == 2).all(), "reports before the failure are kept"
@@ -91,7 +92,7 @@ def test_a_trial_that_exits_or_runs_out_of_memory(backend_for):
     scheduler = RandomSearch(SPACE, metrics=["error"], points_to_evaluate=first)
     backend = run_tuner(backend_for(objective), max_trials=3, scheduler=scheduler).trial_backend
     run = runs.find_run("test")
-    assert (run.trials.status == "Failed").sum() >= 4 and set(run.trials.status) <= {"Failed", "Stopped"}
+    assert len(run.failed) >= 4 and set(run.trials.status) <= {"Failed", "Stopped"}
     assert (run.reports.trial_id.value_counts()[[0, 1]] == 1).all()
     assert "MemoryError" not in "".join(backend.stderr(0)) and "MemoryError" in backend.stderr(1)[-1]
 
@@ -307,6 +308,30 @@ def test_many_trials_leave_no_open_files(backend_for):
     assert psutil.Process().num_fds() < before + 20
 
 
+def print_200_megabytes(x, end):
+    from syne_tune import Reporter
+
+    report = Reporter()
+    for _ in range(200):
+        sys.stdout.write("\r" + "x" * 1_000_000 + end)
+    print()
+    report(epoch=1, error=x)
+
+
+@pytest.mark.parametrize("end", ["\n", " "])
+def test_much_printed_costs_the_driver_no_memory(backend_for, end):
+    backend = backend_for(print_200_megabytes, SPACE | {"end": end})
+    backend.warm_up()
+    tracemalloc.start()  # not the process's own peak, which an earlier test may have set
+    try:
+        status, reports = wait_for_end(backend, backend.start_trial({"x": 0.5, "end": end}).trial_id)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()  # it makes all that follows slow
+    assert status == "Completed" and len(reports) == 1
+    assert peak / 2**20 < 20, "MB, of 200"
+
+
 # --- claims about speed ----------------------------------------------------------------------------------------------
 
 
@@ -330,6 +355,15 @@ def test_a_warm_trial_starts_at_once(backend_for):
         trials = trials[trials.trial_id.isin(first.index)]
         gaps += list(first[trials.trial_id].values[1:] - trials.end.values[:-1])
     assert len(gaps) >= 20 and np.median(gaps) < 0.1
+
+
+@pytest.mark.idle
+def test_much_printed_costs_the_driver_little_time(backend_for):
+    backend = backend_for(print_200_megabytes, SPACE | {"end": "\n"})
+    backend.warm_up()
+    before = time.process_time()
+    status, _ = wait_for_end(backend, backend.start_trial({"x": 0.5, "end": "\n"}).trial_id)
+    assert status == "Completed" and time.process_time() - before < 1, "s of CPU, for 200 MB"
 
 
 @pytest.mark.idle

@@ -1,4 +1,4 @@
-"""The back-ends without the book: in somebody else's project, on a scikit-learn model, without torch and d2l."""
+"""The back-ends without the book: in somebody else's project, on a scikit-learn model, with what they need alone."""
 
 import shutil
 import subprocess
@@ -14,6 +14,19 @@ from tools.notebooks import ROOT
 
 pytestmark = pytest.mark.slow
 
+#: What each needs. The learner's scikit-learn comes with Syne Tune.
+NEEDS = {"ForkserverBackend": ["syne-tune", "cloudpickle"], "RayBackend": ["syne-tune", "cloudpickle", "ray"]}
+NOT_NEEDED = ("torch", "torchvision", "d2l", "ray")
+
+SHARED = """
+def make():
+    from sklearn.datasets import load_iris
+    return load_iris(return_X_y=True)
+
+def take(made):
+    global data
+    data = made
+"""
 PROGRAM = """
 import importlib.util, sys
 from syne_tune import StoppingCriterion, Tuner
@@ -22,24 +35,24 @@ from syne_tune.optimizer.baselines import RandomSearch
 from PACKAGE import BACKEND
 
 def objective(C):
-    from sklearn.datasets import load_iris
+    import iris
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
     from syne_tune import Reporter
     report = Reporter()
     for n_folds in (2, 3):
-        scores = cross_val_score(LogisticRegression(C=C), *load_iris(return_X_y=True), cv=n_folds)
+        scores = cross_val_score(LogisticRegression(C=C), *iris.data, cv=n_folds)
         report(n_folds=n_folds, error=1 - scores.mean())
 
 space = {"C": loguniform(1e-3, 1e3)}
-backend = BACKEND(objective, space, preload=["sklearn.linear_model"])
+backend = BACKEND(objective, space, preload=["sklearn.linear_model"], share=[("iris:make", "iris:take")])
 tuner = Tuner(
     trial_backend=backend, scheduler=RandomSearch(space, metrics=["error"]), n_workers=2, sleep_time=0,
     stop_criterion=StoppingCriterion(max_num_trials_completed=4, max_wallclock_time=600), **backend.tuner_options,
 )
 tuner.run()
 print("best", tuner.best_config()[1])
-print("missing", [name for name in ("torch", "torchvision", "d2l") if importlib.util.find_spec(name) is None])
+print("missing", [name for name in NOT_NEEDED if importlib.util.find_spec(name) is None])
 print("loaded", sorted(name for name in sys.modules if name.startswith("async_hpo") and "backends" not in name))
 """
 
@@ -59,13 +72,18 @@ def with_requirements(*names):
     return found.values()
 
 
+@pytest.fixture(scope="module", params=["ForkserverBackend", pytest.param("RayBackend", marks=pytest.mark.cluster)])
+def backend(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def without_torch(tmp_path_factory):
-    """An environment with Syne Tune, cloudpickle and Ray alone: links to what this one has."""
+def environment(backend, tmp_path_factory):
+    """One with what the back-end needs alone: links to what this one has."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     site = next((folder / "lib").glob("python*/site-packages"))
-    for distribution in with_requirements("syne-tune", "cloudpickle", "ray"):
+    for distribution in with_requirements(*NEEDS[backend]):
         for top in {Path(file).parts[0] for file in distribution.files if ".." not in Path(file).parts}:
             if not (site / top).exists():
                 (site / top).symlink_to(distribution.locate_file(top))
@@ -73,30 +91,26 @@ def without_torch(tmp_path_factory):
 
 
 def tune(venv_folder, folder, package, backend):
-    (folder / "tune.py").write_text(PROGRAM.replace("PACKAGE", package).replace("BACKEND", backend))
+    (folder / "iris.py").write_text(SHARED)
+    (folder / "tune.py").write_text(
+        PROGRAM.replace("PACKAGE", package).replace("BACKEND", backend).replace("NOT_NEEDED", str(NOT_NEEDED))
+    )
     python = venv_folder / "bin" / "python"
-    environment = {"HOME": str(folder), "RAY_OVERRIDE_RESOURCES": '{"CPU": 2}'}  # on any machine
-    run = subprocess.run([python, "tune.py"], cwd=folder, capture_output=True, text=True, env=environment)
+    variables = {"HOME": str(folder), "RAY_OVERRIDE_RESOURCES": '{"CPU": 2}'}  # on any machine
+    run = subprocess.run([python, "tune.py"], cwd=folder, capture_output=True, text=True, env=variables)
     assert run.returncode == 0, run.stderr
     *_, best, missing, loaded = run.stdout.splitlines()
     assert "best {'C': " in best
-    assert missing == "missing ['torch', 'torchvision', 'd2l']"
+    assert missing == f"missing {[name for name in NOT_NEEDED if name not in NEEDS[backend]]}"
     return loaded
 
 
-BACKENDS = pytest.mark.parametrize(
-    "backend", ["ForkserverBackend", pytest.param("RayBackend", marks=pytest.mark.cluster)]
-)
-
-
-@BACKENDS
-def test_the_folder_is_copied_into_another_project(without_torch, tmp_path, backend):
+def test_the_folder_is_copied_into_another_project(environment, tmp_path, backend):
     shutil.copytree(ROOT / "async_hpo" / "backends", tmp_path / "theirs" / "tuning")
-    assert tune(without_torch, tmp_path, "theirs.tuning", backend) == "loaded []"
+    assert tune(environment, tmp_path, "theirs.tuning", backend) == "loaded []"
 
 
-@BACKENDS
-def test_the_package_is_installed_alone(without_torch, tmp_path, backend):
+def test_the_package_is_installed_alone(environment, tmp_path, backend):
     copy = tmp_path / "source"
     shutil.copytree(ROOT / "async_hpo", copy / "async_hpo", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
@@ -105,4 +119,4 @@ def test_the_package_is_installed_alone(without_torch, tmp_path, backend):
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", here]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, copy], check=True)
     assert (here / "async_hpo" / "py.typed").exists()
-    assert tune(without_torch, here, "async_hpo", backend) == "loaded ['async_hpo', 'async_hpo.paths']"
+    assert tune(environment, here, "async_hpo", backend) == "loaded ['async_hpo', 'async_hpo.paths']"

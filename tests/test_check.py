@@ -284,9 +284,9 @@ def ended(errors=(0.5, 0.4, 0.3), epochs=(1, 2, 3), steps=(10, 20, 30), stderr=N
 
 
 def judged(look, *args):
-    report = Checklist("1.1")
-    look(report, *args)
-    return report.verdict()
+    checks = Checklist("1.1")
+    look(checks, *args)
+    return checks.verdict()
 
 
 @pytest.mark.parametrize("errors", [(0.5, 0.4, 0.3), (0.49, 0.49, 0.49), (0.2, 0.3, 0.4), (1.0, 0.6, 0)])
@@ -744,12 +744,12 @@ class StopsSuggesting(LocalSearcher):
 
 def looked_at(S, *parts):
     """The verdict of some parts of the check: all but the real run take no time."""
-    report = Checklist("2.2")
+    checks = Checklist("2.2")
     np.random.seed(0)
     random.seed(0)
     for part in parts:
-        of_searcher._guarded(report, part, S)
-    return report.verdict()
+        of_searcher._guarded(checks, part, S)
+    return checks.verdict()
 
 
 @pytest.mark.parametrize("S", [LocalSearcher, OnTopOfRandomSearcher, WithAHistory])

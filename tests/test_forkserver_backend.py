@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-import tracemalloc
 import types
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from helpers import (
     allow,
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
+    in_background,
     meet,
     nvidia_smi,
     program,
@@ -30,7 +29,9 @@ from helpers import (
     run_tuner,
     start_program,
     wait_for,
+    wait_for_end,
     wait_for_results,
+    wait_for_trial,
     wait_until_ended,
 )
 from syne_tune import StoppingCriterion
@@ -42,12 +43,6 @@ from async_hpo.backends import forkserver_backend, server, sources, worker
 from async_hpo.chapter import cnn_config_space, hpo_objective_cnn_synetune
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
-
-
-@pytest.fixture
-def go(tmp_path):
-    """The file that ends trials of `report_until`."""
-    return tmp_path / "go"
 
 
 def backend_for(objective, space=SPACE, preload=(__name__,), **options):
@@ -65,31 +60,6 @@ def pids_of(backend):
 
 def server_of(backend):
     return forkserver_backend._server(backend.preload, backend.share)
-
-
-def in_background(backend, **options):
-    tuning = threading.Thread(target=run_tuner, args=[backend], kwargs=options, daemon=True)
-    tuning.start()
-    return tuning
-
-
-def wait_for_trial(backend, trial_id):
-    """Until it has made a few reports."""
-
-    def has_reported():
-        log = backend.trial_path(trial_id) / "std.out"
-        return log.exists() and log.read_text().count("\n") >= 3
-
-    wait_for(has_reported, LONG, "reports")
-
-
-def wait_for_end(backend, trial_id):
-    """Returns how it ended, and what it reported."""
-    status, found = "InProgress", []
-    while status == "InProgress":
-        statuses, results = backend.fetch_status_results([trial_id])
-        status, found = statuses[trial_id][1], found + [result for _, result in results]
-    return status, found
 
 
 # --- one trial's fate is its own -------------------------------------------------------------------------------------
@@ -130,12 +100,12 @@ def test_a_trial_that_starts_a_child_and_hangs(folder):
 def test_the_server_is_killed(go):
     backend = endless(go, preload=["json", __name__])
     backend.warm_up()
-    server = server_of(backend).pid
+    its_server = server_of(backend).pid
     tuning = in_background(backend, max_trials=6)
     for trial_id in range(2):
         wait_for_trial(backend, trial_id)
     first = pids_of(backend)
-    os.kill(server, signal.SIGKILL)
+    os.kill(its_server, signal.SIGKILL)
     wait_for(lambda: 3 in backend._trials, LONG, "the next trials")
     go.touch()
     tuning.join()
@@ -143,7 +113,7 @@ def test_the_server_is_killed(go):
     assert_nothing_lost_or_doubled(run)
     status = run.trials.set_index("trial_id").status
     assert set(status[:2]) == {"Failed"} and set(status[2:]) <= {"Completed", "Stopped"}
-    assert (status == "Completed").sum() >= 4
+    assert len(run.finished) >= 4
     assert all("server process was killed" in backend.stderr(trial_id)[-1] for trial_id in range(2))
     wait_until_ended(first + pids_of(backend))
 
@@ -488,8 +458,8 @@ def test_a_trial_that_leads_no_group_yet_is_killed():
 def test_driver_and_server_killed_in_the_same_moment_leave_no_trial(folder):
     process = start_program(folder, "program", program("ForkserverBackend", folder))
     results = wait_for_results(folder, "program")
-    (server,) = psutil.Process(process.pid).children()
-    for victim in (server, process):
+    (its_server,) = psutil.Process(process.pid).children()
+    for victim in (its_server, process):
         victim.kill()
     process.wait()
     wait_until_ended([int(pid) for pid in results.pid.unique()])
@@ -511,26 +481,3 @@ def test_a_fork_of_the_driver_is_a_driver_of_its_own():
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[0] == "Completed"
-
-
-@pytest.mark.parametrize("end", ["\n", " "])
-def test_much_printed_costs_the_driver_no_memory(end):
-    def objective(x, end):
-        import sys
-
-        from syne_tune import Reporter
-
-        report = Reporter()
-        for _ in range(200):
-            sys.stdout.write("\r" + "x" * 1_000_000 + end)
-        print()
-        report(epoch=1, error=x)
-
-    backend = backend_for(objective, SPACE | {"end": end})
-    backend.warm_up()
-    tracemalloc.start()  # not the process's own peak, which an earlier test may have set
-    status, reports = wait_for_end(backend, backend.start_trial({"x": 0.5, "end": end}).trial_id)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert status == "Completed" and len(reports) == 1
-    assert peak / 2**20 < 20, "MB, of 200"

@@ -126,6 +126,14 @@ def test_names_that_are_passed_on_or_written_in_a_text_are_found(package):
         assert changed(parts, parts_of(notebook)) == ["async_hpo.data:SEED"]
 
 
+def test_the_back_ends_are_no_part_of_a_notebook_but_have_a_digest():
+    """See the docstring of `made_from`: `async_hpo` and `async_hpo.backends` hand them on when asked for."""
+    for package in ("async_hpo", "async_hpo.backends"):
+        source = f"from {package} import ForkserverBackend, RayBackend\nForkserverBackend(f, {{}})\nRayBackend(f, {{}})"
+        assert parts_of(notebook_of(source)).keys() == {OWN_CODE}
+    assert digest_of("async_hpo.backends.forkserver_backend:ForkserverBackend")
+
+
 def test_a_source_that_is_shown_counts_with_its_comments(package):
     shown = notebook_of("import inspect\nfrom async_hpo import runs", "inspect.getsource(runs.read)")
     before = parts_of(shown)
@@ -139,7 +147,7 @@ def test_recordings_that_are_named_count(package):
     (folder / "search-2026-11-24-00-14-32-600").mkdir()
     (folder / "search-2026-11-24-00-14-32-600" / "trials.csv").write_text("1")
     (folder / "other.csv").write_text("1")
-    reads = notebook_of("read_table('cnn')", "load_run('search')")
+    reads = notebook_of("read_table('cnn')", "find_run('search')")
     before = parts_of(reads)
     for path in folder.rglob("*.csv"):
         path.write_text("2")

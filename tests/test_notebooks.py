@@ -107,7 +107,7 @@ def test_the_package_holds_the_saved_cells(module):
 
 def test_solutions_are_kept_apart():
     assert "LocalSearcher" in SOLUTIONS.read_text() and "LocalSearcher" not in CHAPTER.read_text()
-    for path in [ROOT / "notebooks" / "exercises.ipynb", *(ROOT / "async_hpo").glob("*.py")]:
+    for path in [ROOT / "notebooks" / "exercises.ipynb", *(ROOT / "async_hpo").rglob("*.py")]:
         if path != SOLUTIONS:
             assert not re.search(r"(from|import) async_hpo[. ](import )?solutions", path.read_text()), path.name
 

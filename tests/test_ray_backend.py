@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import psutil
@@ -20,19 +19,22 @@ from helpers import (
     alive,
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
+    in_background,
     meet,
     program,
     report_epochs,
     report_until,
+    reports_of,
     results_of,
     run_tuner,
     start_program,
     two_cpus,
     wait_for,
+    wait_for_end,
     wait_for_results,
+    wait_for_trial,
     wait_until_ended,
 )
-from syne_tune.report import retrieve
 
 from async_hpo import FASHION_MNIST, RayBackend, runs, search
 from async_hpo.backends import ray_backend, ray_cluster
@@ -83,12 +85,6 @@ def alone():
         yield
 
 
-@pytest.fixture
-def go(tmp_path):
-    """The file that ends trials of `report_until`."""
-    return tmp_path / "go"
-
-
 def backend_on(cluster, objective=report_epochs, space=SPACE, **options):
     return RayBackend(objective, space, address=cluster.address, preload=[__name__], **options)
 
@@ -101,35 +97,8 @@ def backend_here(objective=report_epochs, space=SPACE):
     return RayBackend(objective, space, preload=[__name__])
 
 
-def in_background(backend, **options):
-    """A tuner with a worker for each of the cluster's places."""
-    tuning = threading.Thread(target=run_tuner, args=[backend], kwargs={"n_workers": 3} | options, daemon=True)
-    tuning.start()
-    return tuning
-
-
-def wait_for_trial(backend, trial_id):
-    """Until it has made a few reports."""
-    wait_for(lambda: trial_id in backend._trials and len(reports_of(backend, trial_id)) >= 3, LONG, "reports")
-
-
-def reports_of(backend, trial_id):
-    """All that have come so far."""
-    return retrieve(backend.stdout(trial_id))
-
-
 def wait_for_report(backend):
     wait_for(lambda: backend.fetch_status_results(backend.trial_ids)[1], LONG, "a report")
-
-
-def wait_for_end(backend, trial_id):
-    """Returns how it ended."""
-
-    def status():
-        found, _ = backend.fetch_status_results([trial_id])
-        return found[trial_id][1] if found[trial_id][1] != "InProgress" else None
-
-    return wait_for(status, LONG, "the trial's end")
 
 
 def pids_of(backend):
@@ -152,7 +121,7 @@ def test_trials_run_on_every_node(cluster, tmp_path):
 
 def test_a_killed_worker_fails_one_trial(cluster, go):
     backend = endless_on(cluster, go)
-    tuning = in_background(backend, max_trials=4)
+    tuning = in_background(backend, max_trials=4, n_workers=3)
     wait_for_trial(backend, 0)
     os.kill(pids_of(backend)[0], signal.SIGKILL)
     wait_for(lambda: backend._trials[0].status == "Failed", LONG, "its end")
@@ -187,7 +156,7 @@ def test_each_trial_gets_gpus_of_its_own(cluster, tmp_path):
     backend = backend_on(cluster, objective, config, num_cpus=0.5, num_gpus=1)
     assert backend.places() == 2
     trials = [backend.start_trial(config).trial_id for _ in range(2)]
-    assert [wait_for_end(backend, trial_id) for trial_id in trials] == ["Completed"] * 2
+    assert [wait_for_end(backend, trial_id)[0] for trial_id in trials] == ["Completed"] * 2
     assert {report["gpus"] for i in trials for report in reports_of(backend, i)} == {"0", "1"}
     assert {backend.node(i) for i in trials} == {"third"}
 
@@ -225,7 +194,7 @@ def test_trials_end_with_their_driver_and_the_cluster_stays(cluster, folder):
     wait_until_ended(trials)
     assert len(results_of(folder, "program")) >= len(results)
     run_tuner(backend_on(cluster), max_trials=3, n_workers=3)
-    assert (runs.find_run("test").trials.status == "Completed").sum() >= 3
+    assert len(runs.find_run("test").finished) >= 3
 
 
 def test_a_package_that_the_nodes_lack(cluster, tmp_path, monkeypatch):
@@ -253,7 +222,7 @@ def test_a_node_is_removed_and_another_one_joins(cluster, go):
     backend, samples, removed = run_while_a_node_is_replaced(cluster, go, "second", "fourth")
     run = runs.find_run("test")
     assert_nothing_lost_or_doubled(run)
-    (failed,) = run.trials.trial_id[run.trials.status == "Failed"]
+    (failed,) = run.failed.trial_id
     assert failed < 3 and backend.node(failed) == removed and "node died" in backend.stderr(failed)[-1]
     assert (run.reports.trial_id == failed).sum() >= 3, "reports before the node's end are kept"
     assert {places for _, _, places in samples} == {2, 3}
@@ -290,7 +259,7 @@ def run_while_a_node_is_replaced(cluster, go, removed, joining):
     backend.warm_up()
     stop = go.with_name("stop")
     others = names_of_nodes() - {removed}
-    tuning = in_background(backend, stop=lambda status: stop.exists())
+    tuning = in_background(backend, stop=lambda status: stop.exists(), n_workers=3)
     for trial_id in range(3):
         wait_for_trial(backend, trial_id)
     (lost,) = (trial for trial in backend._trials.values() if trial.node == removed)
@@ -360,7 +329,7 @@ def test_a_stopped_trial_ends_at_its_report_and_its_process_stays_warm(alone, go
     backend.start_trial({"x": 0.5, "file": str(go)})
     wait_for_report(backend)
     go.touch()
-    assert wait_for_end(backend, 1) == "Completed"
+    assert wait_for_end(backend, 1)[0] == "Completed"
 
 
 @pytest.mark.idle
@@ -436,7 +405,7 @@ def test_what_child_processes_and_libraries_print_arrives_too(alone):
 
     backend = backend_here(objective)
     backend.start_trial({"x": 0.5})
-    assert wait_for_end(backend, 0) == "Completed"
+    assert wait_for_end(backend, 0)[0] == "Completed"
     assert [line.strip() for line in backend.stdout(0)[:3]] == ["by Python", "by a library", "by a child"]
     assert backend.stderr(0) == ["oh\n"]
 
@@ -472,7 +441,7 @@ def test_lines_arrive_while_the_trial_runs(alone, go):
     backend.start_trial({"x": 0.5, "file": str(go)})
     wait_for(lambda: backend.fetch_status_results([0]) and backend.stdout(0) == ["hello\n"], LONG, "the line")
     go.touch()
-    assert wait_for_end(backend, 0) == "Completed"
+    assert wait_for_end(backend, 0)[0] == "Completed"
 
 
 def test_the_learning_curve_is_the_one_of_a_process_of_its_own(alone):
@@ -481,8 +450,9 @@ def test_the_learning_curve_is_the_one_of_a_process_of_its_own(alone):
     found = []
     for trial_id in range(2):
         backend.start_trial(config)
-        assert wait_for_end(backend, trial_id) == "Completed"
-        found.append([report["validation_error"] for report in reports_of(backend, trial_id)])
+        status, reports = wait_for_end(backend, trial_id)
+        assert status == "Completed"
+        found.append([report["validation_error"] for report in reports])
     here = search.run_here(hpo_objective_cnn_synetune, config)
     assert found == [list(here.validation_error)] * 2
     assert here.validation_error.iloc[-1] < 0.6, "better than chance, where all would be alike"
@@ -498,7 +468,7 @@ def test_what_it_cannot_do_is_refused_by_name_and_the_trial_goes_on(alone, go):
         backend.start_trial({"x": 0.5, "file": str(go)}, checkpoint_trial_id=0)
     assert backend._trial_dict[0].status == "InProgress" and backend.trial_ids == [0]
     go.touch()
-    assert wait_for_end(backend, 0) == "Completed"
+    assert wait_for_end(backend, 0)[0] == "Completed"
 
 
 def test_a_cluster_of_its_own_asks_for_a_token_and_reports_to_nobody(tmp_path):

@@ -231,7 +231,7 @@ def test_trials_that_fail_in_real_processes_leave_the_others_alone(capsys):
     tuner = Tuner(
         trial_backend=PythonBackend(tune_function=moody, config_space=SPACE),
         scheduler=RandomSearch(SPACE, metrics=["error"], points_to_evaluate=points),
-        stop_criterion=lambda status: status.wallclock_time > CAP or all_ended(status, range(4)),
+        stop_criterion=search.Budget(CAP, n_trials=4),
         n_workers=2,
         sleep_time=0.1,
         tuner_name="test",
@@ -244,11 +244,6 @@ def test_trials_that_fail_in_real_processes_leave_the_others_alone(capsys):
     assert [status[trial_id] for trial_id in range(4)] == ["Failed", "Completed", "Failed", "Completed"]
     out = capsys.readouterr().out
     assert "ValueError: no luck with 0.100" in out and "Trial 2 failed; it ended without a report" in out
-
-
-def all_ended(status, trial_ids):
-    running = (None, Status.in_progress)
-    return all(status.last_trial_status_seen.get(trial_id) not in running for trial_id in trial_ids)
 
 
 @pytest.mark.slow
@@ -943,7 +938,7 @@ def test_the_same_configuration_gives_the_same_curve_here_and_on_a_worker(monkey
         scheduler=RandomSearch(
             lenet_config_space | {"max_epochs": 2}, metrics=["validation_error"], points_to_evaluate=[config] * 2
         ),
-        stop_criterion=lambda status: status.wallclock_time > CAP or all_ended(status, range(2)),
+        stop_criterion=search.Budget(CAP, n_trials=2),
         n_workers=2,
         sleep_time=0.1,
         callbacks=[callbacks.TrialGuard(), callbacks.SafeResults()],

@@ -19,13 +19,14 @@ from helpers import (
     run_tuner,
     start_program,
     wait_for,
+    wait_for_end,
     wait_until_ended,
 )
 from syne_tune.config_space import choice
 from syne_tune.optimizer.baselines import RandomSearch
 
 from async_hpo import runs
-from async_hpo.search import search
+from async_hpo.search import Budget, search
 from tools.notebooks import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
@@ -35,12 +36,7 @@ def run_each(backend, kinds, **options):
     """A trial for each kind, one after the other or side by side. Returns the status of each kind's trial."""
     first = [{"kind": kind} for kind in kinds]
     scheduler = RandomSearch(backend.config_space, metrics=["error"], points_to_evaluate=first)
-
-    def all_have_ended(status):
-        seen = status.last_trial_status_seen
-        return all(seen.get(trial_id, "InProgress") != "InProgress" for trial_id in range(len(kinds)))
-
-    run_tuner(backend, scheduler=scheduler, stop=all_have_ended, **options)
+    run_tuner(backend, scheduler=scheduler, stop=Budget(n_trials=len(kinds)), **options)
     status = runs.find_run("test").trials.set_index("trial_id").status
     return {kind: status[trial_id] for trial_id, kind in enumerate(kinds)}
 
@@ -334,9 +330,8 @@ def test_two_threads_tune_side_by_side(backend_for):
 PAUSES = {"slow": 0.1, "quick": 0.01}
 
 
-def test_a_back_end_that_was_loaded_signals_nobody(backend_for, tmp_path):
+def test_a_back_end_that_was_loaded_signals_nobody(backend_for, go):
     """The trials of the saved one are its driver's, or have ended, and their numbers may be another's now."""
-    go = tmp_path / "go"
     backend = backend_for(report_until, SPACE | {"file": str(go)})
     backend.warm_up()
     trial_id = backend.start_trial({"x": 0.5, "file": str(go)}).trial_id
@@ -347,7 +342,7 @@ def test_a_back_end_that_was_loaded_signals_nobody(backend_for, tmp_path):
     loaded.stop_trial(trial_id)
     loaded.stop_all()
     go.touch()
-    wait_for(lambda: backend.fetch_status_results([trial_id])[0][trial_id][1] == "Completed", LONG, "its own end")
+    assert wait_for_end(backend, trial_id)[0] == "Completed", "its own end"
 
 
 @pytest.mark.parametrize("where", ["a long TMPDIR", "no HOME, many threads, and a folder that can't be written"])

@@ -1,4 +1,4 @@
-"""Figures of the pages without code: `python -m tools.figures` draws them, and `make record` after it."""
+"""Figures of the pages without code: drawn by `python -m tools.figures`, and at the end of `make record`."""
 
 from pathlib import Path
 from typing import Any

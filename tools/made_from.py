@@ -5,7 +5,11 @@ or through others, saved cells among them; and the recordings that they read. A 
 docstrings, annotations and layout may change, code may not. Left out is what changes no output of a full-budget run:
 asserts, and the short value of `shorten(full, to=short)`.
 
-What is used is found in the source: names, attributes of modules, and texts such as "async_hpo.data:load".
+What is used is found in the source: names, attributes of modules, and texts such as "async_hpo.data:load". So the two
+back-ends are no part of a notebook, which gets them from `async_hpo/__init__.py`, by a function that imports what it is
+asked for. That is wanted: a back-end changes no learning curve (tests compare them with those of a process of its own),
+and a notebook would have to be executed again for each of its repairs. It does change times. What pages say about
+speed is tested by itself (`make claims`), and a comparison that was measured keeps the back-ends' digest.
 """
 
 import ast
@@ -24,6 +28,7 @@ from tools import colab
 from tools.notebooks import ROOT, code_cells, syntax_tree
 
 PACKAGE = "async_hpo"
+# Not that of `async_hpo.paths`, which reads SHORT_BUDGET when it is imported: `tools.execute` unsets that first.
 RECORDINGS = ROOT / "book" / "recordings"
 OWN_CODE = "code cells"
 

@@ -70,6 +70,7 @@ class Server:
 
     @property
     def pid(self) -> int:
+        """Of the server's process."""
         return self._process.pid
 
     def is_current(self) -> bool:
@@ -156,6 +157,7 @@ class Work:
         self._server, self._status, self._pid, self._words = server, status, 0, b""
 
     def fileno(self) -> int:
+        """Of the pipe on which the server says what becomes of the work."""
         return self._status
 
     @property
@@ -166,6 +168,7 @@ class Work:
         return self._pid
 
     def poll(self) -> int | None:
+        """Look whether it has ended. Returns `returncode`."""
         return self.wait(0)
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -199,10 +202,12 @@ class Work:
         os.close(self._status)
 
     def kill(self) -> None:
+        """End it, its process group, and all processes that came from it; nothing if it has ended."""
         if self.poll() is None and self.pid:
             self._server.kill(self.pid)
 
 
 def kill_group(pid: int) -> None:
+    """End all processes of a group; nothing where there is none."""
     with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):  # Windows has no groups
         os.killpg(pid, signal.SIGKILL)

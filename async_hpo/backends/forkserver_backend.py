@@ -166,9 +166,11 @@ class ForkserverBackend(FunctionBackend):
         return self.trial_path(trial_id) / "checkpoints"
 
     def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
+        """Let a trial start from a copy of another one's checkpoint."""
         shutil.copytree(self.checkpoint_trial_path(src_trial_id), self.checkpoint_trial_path(tgt_trial_id))
 
     def delete_checkpoint(self, trial_id: int) -> None:
+        """Remove the trial's checkpoint; nothing if it has none."""
         shutil.rmtree(self.checkpoint_trial_path(trial_id), ignore_errors=True)
 
     def __str__(self) -> str:

@@ -27,18 +27,23 @@ class FreshProcesses:
             warnings.warn(what, stacklevel=5)
 
     def is_current(self) -> bool:
+        """Each process reads the code that is on disk then."""
         return True
 
     def retire(self) -> None:
+        """Nothing waits for work here."""
         pass
 
     def wait_until_ready(self) -> None:
+        """Each process prepares for itself: what fails there, the work's exit code tells."""
         pass
 
     def stop(self) -> None:
+        """The processes end with their driver by themselves."""
         pass
 
     def start(self, function: Callable[..., Any], *arguments: Any) -> "FreshWork":
+        """Call `function(*arguments)` in a process of its own, which prepares first."""
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=_run, args=(*self._preparation, function, arguments))
         process.daemon = True  # ends with its driver, which does not wait for it
@@ -53,21 +58,26 @@ class FreshWork:
         self._process, self.pid = process, process.pid
 
     def fileno(self) -> int:
+        """For `select` and its like: ready when the process has ended."""
         return int(self._process.sentinel)
 
     @property
     def returncode(self) -> int | None:
+        """None while it runs, then the exit code, or minus the number of the signal that killed it."""
         code: int | None = self._process.exitcode
         return code
 
     def poll(self) -> int | None:
+        """Look whether it has ended. Returns `returncode`."""
         return self.wait(0)
 
     def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the end, at most `timeout` seconds. Returns `returncode`."""
         self._process.join(timeout)
         return self.returncode
 
     def kill(self) -> None:
+        """End it, and its process group."""
         kill_group(self.pid)
         self._process.kill()
 

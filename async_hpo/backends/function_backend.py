@@ -37,6 +37,7 @@ class FunctionTrial:
         self._silent = True
 
     def add(self, reports: list[dict[str, Any]]) -> None:
+        """Keep reports for the tuner, in the order in which they came."""
         self.reports += reports
         self._silent &= not reports
 
@@ -147,6 +148,7 @@ class FunctionBackend(TrialBackend):
         return (trial_id for trial_id, trial in self._trials.items() if trial.status == Status.in_progress)
 
     def busy_trial_ids(self) -> list[tuple[int, str]]:
+        """The trials in progress, each with its status."""
         return [(trial_id, Status.in_progress) for trial_id in self._running()]
 
     def _stop_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
@@ -154,6 +156,7 @@ class FunctionBackend(TrialBackend):
             self._stop(trial_id, Status.stopped)
 
     def stop_all(self) -> None:
+        """Stop all trials in progress, and delete the checkpoints of all where that was asked for."""
         for trial_id in list(self._running()):
             self.stop_trial(trial_id)
         if self.delete_checkpoints:
@@ -181,11 +184,14 @@ class FunctionBackend(TrialBackend):
         return self._path / str(trial_id)
 
     def set_path(self, results_root: str | None = None, tuner_name: str | None = None) -> None:
+        """Let trials have their folders in `results_root` from now on; the tuner calls it."""
         if results_root is not None:
             self._path = Path(results_root)
 
     def entrypoint_path(self) -> Path:
+        """This file: Syne Tune asks for a script, and there is none."""
         return Path(__file__)
 
     def set_entrypoint(self, entry_point: str) -> None:
+        """Raises NotImplementedError: what runs is the function."""
         raise NotImplementedError(f"{type(self).__name__} runs a function, not a script")

@@ -50,6 +50,7 @@ class Rotation:
         self._times = dict.fromkeys(gpus, 0)
 
     def take(self, trial_id: int) -> list[str]:
+        """The names of the GPUs that this trial gets, until it releases them."""
         used = [gpu for gpus in self._of_trial.values() for gpu in gpus]
         chosen = sorted(self.gpus, key=lambda gpu: (used.count(gpu), self._times[gpu]))[: self.per_trial]
         for gpu in chosen:
@@ -58,4 +59,5 @@ class Rotation:
         return chosen
 
     def release(self, trial_id: int) -> None:
+        """The trial has ended: others may get its GPUs."""
         self._of_trial.pop(trial_id, None)

@@ -88,6 +88,7 @@ class RayBackend(FunctionBackend):
         return self._places.now()
 
     def check_workers(self, n_workers: int, asynchronous: bool | None = None) -> None:
+        """Raise ValueError if the cluster has not got so many places; see the base class."""
         connect(self.address)  # a back-end that was loaded is not yet
         self._places.check(n_workers)
         self._n_workers = max(self._n_workers, n_workers)
@@ -170,16 +171,20 @@ class RayBackend(FunctionBackend):
             self.fetch_status_results([])
 
     def pause_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
+        """Raises NotImplementedError: a checkpoint would have to be where every node can read it."""
         # Not in `_pause_trial`, which is called when the trial's status has changed already.
         raise NotImplementedError(_NO_CHECKPOINTS.format("pause"))
 
     def resume_trial(self, trial_id: int, new_config: dict[str, Any] | None = None) -> TrialResult:
+        """Raises NotImplementedError; see `pause_trial`."""
         raise NotImplementedError(_NO_CHECKPOINTS.format("resume"))
 
     def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
+        """Raises NotImplementedError; see `pause_trial`."""
         raise NotImplementedError(_NO_CHECKPOINTS.format("copy the checkpoint of"))
 
     def delete_checkpoint(self, trial_id: int) -> None:
+        """Nothing: trials have none."""
         pass  # there are none
 
     def busy_trial_ids(self) -> list[tuple[int, str]]:

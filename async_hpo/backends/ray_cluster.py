@@ -139,6 +139,7 @@ _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTI
 
 
 def alive_nodes() -> list[dict[str, Any]]:
+    """What Ray says of each node that it believes alive; a dead one for another 20 s."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
@@ -150,6 +151,7 @@ def label(node: dict[str, Any]) -> str:
 
 
 def label_of(node_id: str) -> str:
+    """The `label` of the node with this number; the number itself if Ray does not know it."""
     return next((label(node) for node in ray.nodes() if node["NodeID"] == node_id), node_id)
 
 
@@ -168,9 +170,11 @@ class Places:
         self._most = 0
 
     def now(self) -> int:
+        """How many trials all nodes can run at a time, but for those that are known to be lost."""
         return sum(self.on(node) for node in alive_nodes() if node["NodeID"] not in self.lost_nodes)
 
     def on(self, node: dict[str, Any]) -> int:
+        """How many trials a node can run at a time when nothing else runs there."""
         needed = {"CPU": self.num_cpus, "GPU": self.num_gpus}
         return min(int(node["Resources"].get(kind, 0) / n) for kind, n in needed.items() if n)
 

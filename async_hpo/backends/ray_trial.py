@@ -52,10 +52,12 @@ class Inbox:
         return trial_id not in self.stopped
 
     def take(self) -> list[tuple[int, str, str, bytes]]:
+        """What came since the last call, in order: trial, number of its node, name of the file, content."""
         content, self.content = self.content, []
         return content
 
     def stop(self, trial_id: int) -> None:
+        """Let `put` tell this trial to end."""
         self.stopped.add(trial_id)
 
 
@@ -67,9 +69,11 @@ class Meeting:
         self.missing = n
 
     def arrive(self) -> None:
+        """A task is there."""
         self.missing -= 1
 
     def everyone_is_here(self) -> bool:
+        """Whether all tasks have come."""
         return self.missing <= 0
 
 

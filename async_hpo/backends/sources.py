@@ -20,6 +20,7 @@ def own_files() -> dict[str, int]:
 
 
 def modified(file: str) -> int:
+    """When a file was modified (nanoseconds, Unix time); 0 if it is gone."""
     try:
         return os.stat(file).st_mtime_ns
     except OSError:

@@ -38,10 +38,12 @@ def prepare(preload: Sequence[str]) -> None:
 
 
 def make(share: Share) -> Any:
+    """Call what makes the value that is shared."""
     return pkgutil.resolve_name(share[0])()
 
 
 def take(share: Share, value: Any) -> None:
+    """Hand a shared value to what takes it in this process."""
     pkgutil.resolve_name(share[1])(value)
 
 
@@ -52,6 +54,7 @@ def number_of_threads() -> int:
 
 
 def set_threads(n_threads: int) -> None:
+    """Of PyTorch, where it is imported."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n_threads)
 

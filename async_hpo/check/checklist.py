@@ -19,9 +19,11 @@ class Checklist:
         return holds
 
     def note(self, text: str) -> None:
+        """Print what is no part of the verdict."""
         print(f"– {text}")
 
     def verdict(self) -> bool:
+        """Print whether all of it holds, else where the hint is; and return it."""
         print("All of it holds." if self.passed else f"Not there yet. The hint is below exercise {self.hint}.")
         return self.passed
 

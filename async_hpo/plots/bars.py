@@ -32,7 +32,11 @@ def images_per_second(rates: pd.Series, limit: float) -> Figure:
 @style.for_pages_and_phones
 def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Figure:
     """Medians as bars, the range of all measurements as a line across each bar's end. `measured`: a row a measurement,
-    with the columns `system` and `column`; systems whose name begins with `ours` get the accent colour."""
+    with the columns `system` and `column`; systems whose name begins with `ours` get the accent colour.
+
+    Raises:
+        KeyError: one of the columns is missing.
+    """
     groups = measured.groupby("system", sort=False)[column]
     medians, lowest, highest = groups.median(), groups.min(), groups.max()
     colors = [style.INK if name.startswith(ours) else style.OTHERS for name in medians.index]

@@ -63,7 +63,12 @@ def incumbent(run: "Run") -> Figure:
 def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figure:
     """Incumbent trajectories over a log axis of the workers' time taken together: medians as steps, quartiles as bands.
     Where workers share the work perfectly, all lie on one another. `named`: number of workers -> `compare.bands`, whose
-    `time` is workers x seconds. `targets`: label -> an error, a dashed line; the axis ends above the largest."""
+    `time` is workers x seconds. `targets`: label -> an error, a dashed line; the axis ends above the largest.
+
+    Raises:
+        IndexError: a median never comes down to the axis, whose end is 1.5 times the largest target.
+        ValueError: there is no line, or no target.
+    """
     figure, ax = plt.subplots()
     bottom, top = 0.9 * min(band.low.min() for band in named.values()), 1.5 * max(targets.values())
     for number, (name, band) in enumerate(named.items()):
@@ -86,7 +91,11 @@ def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figu
 @style.for_pages_and_phones
 def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame]] | None = None) -> Figure:
     """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps. `bands`:
-    method -> `compare.bands`; `real`: method -> its runs' incumbents, with columns `time` and `validation_error`."""
+    method -> `compare.bands`; `real`: method -> its runs' incumbents, with columns `time` and `validation_error`.
+
+    Raises:
+        ValueError: there is no method.
+    """
     figure, ax = plt.subplots()
     for number, (name, band) in enumerate(bands.items()):
         color, dashes = style.look_of(number)

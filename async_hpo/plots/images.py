@@ -13,7 +13,11 @@ if TYPE_CHECKING:  # it takes seconds to import
 
 @style.for_pages_and_phones
 def one_image_per_class(data: "FashionMNIST") -> Figure:
-    """The first training image of each class."""
+    """The first training image of each class.
+
+    Raises:
+        IndexError: one of the ten classes has none.
+    """
     X, y = data.tensors["train"]
     rows, columns, height = (4, 3, 5.0) if style.on_phone() else (2, 5, 2.9)
     figure, axes = plt.subplots(rows, columns, figsize=(style.width(), height))

@@ -75,6 +75,7 @@ def _phones_figure(figure: Figure) -> dict[str, str]:
 
 
 def svg(figure: Figure) -> str:
+    """The figure as an SVG document, without a date: the same figure gives the same text."""
     with StringIO() as file:
         figure.savefig(file, format="svg", metadata={"Date": None})
         return file.getvalue()
@@ -86,6 +87,7 @@ def width() -> float:
 
 
 def on_phone() -> bool:
+    """Whether the figures that are drawn now are for phones."""
     return width() == PHONE_WIDTH
 
 
@@ -95,6 +97,7 @@ def wrapped(text: str) -> str:
 
 
 def label(metric: str) -> str:
+    """A metric's name on an axis: words in place of underscores."""
     return metric.replace("_", " ")
 
 

@@ -20,7 +20,11 @@ def gantt(run: "Run") -> Figure:
 
 @style.for_pages_and_phones
 def gantts(named: dict[str, "Run"]) -> Figure:
-    """Several runs on one time axis, one above the other (see `gantt`); the keys are the titles."""
+    """Several runs on one time axis, one above the other (see `gantt`); the keys are the titles.
+
+    Raises:
+        ValueError: there is no run.
+    """
     n_workers = {title: run.n_workers for title, run in named.items()}
     until = max(run.wallclock_time for run in named.values())
     figure, axes = _stacked(n_workers, until, 0.9 + 0.3 * (len(named) - 1), 0.5, 0.6)

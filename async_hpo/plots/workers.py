@@ -25,8 +25,12 @@ def scaling(measured: pd.DataFrame, ideal: float) -> Figure:
 @style.for_pages_and_phones
 def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | None = None) -> Figure:
     """Speed-up against the number of workers (the index), on log axes, with the ideal line. `named`: line -> columns
-    `speed-up`, `low` and `high` (see `compare.speed_up`); `points`: the same of single values, with their intervals,
-    in the colour of the line that they are called after, else black with a label."""
+    `speed-up`, `low` and `high` (see `compare.speed_up`), one line at least; `points`: the same of single values, with
+    their intervals, in the colour of the line that they are called after, else black with a label.
+
+    Raises:
+        KeyError: a table has no column `speed-up`.
+    """
     figure, ax = plt.subplots()
     for number, (name, table) in enumerate(named.items()):
         color, dashes = style.look_of(number)
@@ -44,7 +48,11 @@ def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | N
 @style.for_pages_and_phones
 def slowed_by_waiting(ratios: pd.DataFrame, points: dict[str, pd.DataFrame] | None = None) -> Figure:
     """How many times faster workers are that don't wait, against the number of workers (the index). `ratios` has a line
-    a column; columns named `<line> low` and `<line> high` are a band. `points`: as in `speed_up`, of `ratio`."""
+    a column; columns named `<line> low` and `<line> high` are a band. `points`: as in `speed_up`, of `ratio`.
+
+    Raises:
+        KeyError: one end of a band is missing, or `ratio` in one of the points.
+    """
     figure, ax = plt.subplots()
     lines = [name for name in ratios if not name.endswith((" low", " high"))]
     for number, name in enumerate(lines):
