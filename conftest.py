@@ -7,7 +7,7 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
-os.environ["SHORT_BUDGET"] = "1"  # before anything imports async_hpo.runs; the notebooks' kernels inherit it
+os.environ["SHORT_BUDGET"] = "1"  # before anything imports async_hpo.paths; the notebooks' kernels inherit it
 
 import nbformat
 import pytest
