@@ -65,15 +65,12 @@ def add_twins(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
         return
     here = app.config.language
     up = "" if here == SOURCE else "../"
-    editions = [
-        {
-            "language": language,
-            "name": name,
-            "address": context["pathto"](f"{up}{folder(language)}{quote(pagename)}.html", 1),
-            "path": f"{folder(language)}{quote(pagename)}.html",
-        }
-        for language, name in NAMES.items()
-    ]
+    page = f"{quote(pagename)}.html"
+    editions = []
+    for language, name in NAMES.items():
+        path = f"{folder(language)}{page}"
+        address = page.rpartition("/")[2] if language == here else context["pathto"](f"{up}{path}", 1)
+        editions.append({"language": language, "name": name, "address": address, "path": path})
     context["twins"] = [edition for edition in editions if edition["language"] != here]
     # Search engines want to hear all of them on each, and which one is for readers of yet another language.
     for_others = next(edition for edition in editions if edition["language"] == SOURCE)
