@@ -205,6 +205,15 @@ FIGURES = """() => [...document.querySelectorAll(".inline-figure")].filter(one =
 })"""
 
 
+#: Margin notes that leave the window, or lie across the edge of the text or of a box in it.
+NOTES = """() => [...document.querySelectorAll("aside.margin")].filter(one => {
+    const {left, right, width} = one.getBoundingClientRect();
+    const box = one.closest(".admonition, article"), padding = parseFloat(getComputedStyle(box).paddingRight);
+    const edge = box.getBoundingClientRect().right - (box.matches("article") ? padding : 0);
+    return right > innerWidth || (left < edge && right > edge + 1) || width < 150;
+}).map(one => innerWidth + " " + one.innerText.slice(0, 60))"""
+
+
 @pytest.fixture(scope="module")
 def seen(tab):
     """Page -> what one visit shows of it, on a phone and then wide."""
@@ -221,8 +230,14 @@ def seen(tab):
             wide = tab.evaluate(FIGURES)
             tab.evaluate("document.querySelectorAll('img').forEach(one => one.loading = 'eager')")
             tab.wait_for_function("[...document.images].every(one => one.complete)")
+            notes = []
+            for width in (PHONE, 1000, 1199, 1200, WIDE, 1900):
+                tab.set_viewport_size({"width": width, "height": 800})
+                notes += tab.evaluate(NOTES)
         files = {path_of(url) for url in asked if url.startswith("file:")}
-        return SimpleNamespace(narrow=narrow, wide=wide, scrolled=scrolled, wider=wider, small=small, files=files)
+        return SimpleNamespace(
+            narrow=narrow, wide=wide, scrolled=scrolled, wider=wider, small=small, notes=notes, files=files
+        )
 
     return look
 
@@ -239,6 +254,11 @@ def test_text_in_figures_is_legible_on_a_phone(seen, name):
     wide, narrow = seen(name).wide, seen(name).narrow
     assert len(narrow) == len(wide), "one drawing of each"
     assert all(11 <= size < 100 for size in [*narrow, *wide]), "pixels"
+
+
+@PAGES
+def test_notes_are_beside_the_text_or_in_it_on_any_screen(seen, name):
+    assert not seen(name).notes
 
 
 @PAGES
