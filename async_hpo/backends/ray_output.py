@@ -45,7 +45,7 @@ class Output:
         text: dict[str, Any] = {"line_buffering": True, "encoding": "utf-8", "errors": "replace"}
         self._stdout = sys.stdout = _Stdout(open(1, "wb", closefd=False), self._report, **text)
         self._stderr = sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), **text)
-        self._send("std.out", b"")  # the driver learns where the trial is
+        self._inbox.put.remote(self._trial_id, self._node_id, "std.out", b"")  # the driver learns where the trial is
         threading.Thread(target=self._send_soon, daemon=True).start()
         return self
 

@@ -228,7 +228,8 @@ def _restore_logging() -> Callable[[], None]:
     def undo() -> None:
         for logger in known():
             logger.handlers[:], level, logger.propagate = before.get(logger, ([], logging.NOTSET, True))
-            logger.setLevel(level)
+            if logger.level != level:  # else not: it clears the caches of all loggers
+                logger.setLevel(level)
 
     return undo
 

@@ -47,8 +47,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # what is here now stays: a fork's garbage collector does not touch it, so that its pages stay shared
     send(driver, READY + json.dumps(sources.own_files()))
-    if work := _serve(driver, os.getppid(), libc):
-        _do(*work)
+    _Server(driver, os.getppid(), libc).serve()
     exits.give_back()
 
 
@@ -84,46 +83,84 @@ class _Exits:
             atexit.register(function, *arguments, **options)
 
 
-def _serve(driver: socket.socket, driver_pid: int, libc: Any) -> tuple[int, int] | None:
-    """Fork when the driver says so. Returns in the server when the driver has ended; in a fork, its status and call."""
-    server_pid = os.getpid()
-    running: dict[int, _Running] = {}  # by file descriptors of the processes
-    retired = False
-    driver_fd = os.pidfd_open(driver_pid)  # the socket is not enough: processes that the driver has forked hold it, too
-    with selectors.DefaultSelector() as selector:
-        selector.register(driver, selectors.EVENT_READ)
-        selector.register(driver_fd, selectors.EVENT_READ)
-        while running or not retired:
-            for fd in [key.fd for key, _ in selector.select()]:
-                if fd in running:
-                    selector.unregister(fd)
-                    _reap(fd, running.pop(fd))
+class _Spare(NamedTuple):
+    """A fork that waits for its work. Forking takes 20 ms where PyTorch is loaded: it is done while trials work."""
+
+    pid: int
+    channel: socket.socket
+
+    def take(self, status: int, call: int) -> bool:
+        """Hand it its work; False if somebody has killed it."""
+        with self.channel, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(self.channel, [b"start"], [status, call])
+            return True
+        os.waitpid(self.pid, 0)
+        return False
+
+
+class _Server:
+    """Hands work to a fork when the driver says so."""
+
+    def __init__(self, driver: socket.socket, driver_pid: int, libc: Any):
+        self._driver, self._libc, self._pid = driver, libc, os.getpid()
+        # The socket is not enough to see the driver end: processes that it has forked hold the socket, too.
+        self._driver_fd = os.pidfd_open(driver_pid)
+        self._running: dict[int, _Running] = {}  # by file descriptors of the processes
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(driver, selectors.EVENT_READ)
+        self._selector.register(self._driver_fd, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        """Returns when the driver has ended, or has retired it and the last work has ended."""
+        self._spare, retired = self._fork(), False
+        while self._running or not retired:
+            for fd in [key.fd for key, _ in self._selector.select()]:
+                if fd in self._running:
+                    self._selector.unregister(fd)
+                    _reap(fd, self._running.pop(fd))
                     continue
-                message, fds, _, _ = socket.recv_fds(driver, 100, 2) if fd == driver.fileno() else (b"", [], 0, None)
+                ended = fd == self._driver_fd
+                message, fds, _, _ = (b"", [], 0, None) if ended else socket.recv_fds(self._driver, 100, 2)
                 if not message:
-                    for work in running.values():
+                    for work in self._running.values():
                         _kill(work.pid)
-                    return None
-                if message == b"retire":
+                    return
+                if message == b"start":
+                    self._start(*fds)
+                elif message == b"retire":
                     retired = True
-                    continue
-                if message != b"start":
-                    if int(message) in {work.pid for work in running.values()}:
-                        _kill(int(message))
-                    continue
-                status, call = fds
-                if (pid := os.fork()) == 0:
-                    _leave(server_pid, libc)
-                    for others in (driver_fd, *running, *(work.status for work in running.values())):
-                        os.close(others)
-                    driver.close()
-                    return status, call
-                os.close(call)
-                os.write(status, b"%d\n" % pid)
-                pidfd = os.pidfd_open(pid)
-                running[pidfd] = _Running(pid, status)
-                selector.register(pidfd, selectors.EVENT_READ)
-    return None
+                elif int(message) in {work.pid for work in self._running.values()}:
+                    _kill(int(message))
+
+    def _start(self, status: int, call: int) -> None:
+        while not self._spare.take(status, call):
+            self._spare = self._fork()
+        os.close(call)
+        pid = self._spare.pid
+        os.write(status, b"%d\n" % pid)
+        pidfd = os.pidfd_open(pid)
+        self._running[pidfd] = _Running(pid, status)
+        self._selector.register(pidfd, selectors.EVENT_READ)
+        self._spare = self._fork()
+
+    def _fork(self) -> _Spare:
+        """Does not return in the fork, which does its work and ends."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if pid := os.fork():
+            theirs.close()
+            return _Spare(pid, ours)
+        _leave(self._pid, self._libc)
+        self._selector.close()
+        for others in (self._driver_fd, *self._running, *(work.status for work in self._running.values())):
+            os.close(others)
+        for channel in (self._driver, ours):
+            channel.close()
+        with theirs:
+            message, fds, _, _ = socket.recv_fds(theirs, 100, 2)
+        if not message:  # the server has ended
+            os._exit(0)
+        status, call = fds
+        _do(status, call)
 
 
 def _leave(server_pid: int, libc: Any) -> None:

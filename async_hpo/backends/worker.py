@@ -141,6 +141,7 @@ def _redirect(stdout: str, stderr: str) -> None:
 
 def prepare_all(preload: Sequence[str], share: Sequence[Share]) -> None:
     """All that a warm process prepares; what it shares is made here."""
+    check_reports()  # imports Syne Tune, which would take each fork 25 ms
     prepare(preload)
     for pair in share:
         take(pair, make(pair))
