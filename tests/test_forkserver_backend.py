@@ -455,6 +455,50 @@ def test_a_trial_that_leads_no_group_yet_is_killed():
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
+def waiting_fork(backend):
+    """The server's fork that has no work yet, when it is its only one."""
+    its_server = psutil.Process(server_of(backend).pid)
+    wait_for(lambda: len(its_server.children()) == 1, LONG, "one fork")
+    return its_server.children()[0]
+
+
+def test_a_trial_is_a_fork_that_was_there_before_it():
+    """So that it starts at once: a process with PyTorch takes some 20 ms to fork."""
+    backend = backend_for(report_epochs)
+    backend.warm_up()
+    fork = waiting_fork(backend)
+    status, _ = wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)
+    assert status == "Completed" and pids_of(backend) == [fork.pid]
+
+
+def test_a_fork_that_was_killed_while_it_waited_is_replaced():
+    backend = backend_for(report_epochs)
+    backend.warm_up()
+    for _ in range(2):
+        fork = waiting_fork(backend)
+        fork.kill()
+        wait_until_ended([fork.pid])
+        assert wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[0] == "Completed"
+
+
+@pytest.mark.parametrize("end", ["stop", "retire", "kill"])
+def test_a_fork_that_waits_ends_with_its_server(end):
+    backend = backend_for(report_epochs)
+    backend.warm_up()
+    fork, its_server = waiting_fork(backend), server_of(backend)
+    if end == "kill":
+        os.kill(its_server.pid, signal.SIGKILL)
+    else:
+        getattr(its_server, end)()
+    wait_until_ended([fork.pid, its_server.pid])
+
+
+def test_no_fork_imports_syne_tune_anew():
+    """It takes 25 ms, with each trial."""
+    program = "import sys; from async_hpo.backends import worker; worker.prepare_all([], []); sys.modules['syne_tune']"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_driver_and_server_killed_in_the_same_moment_leave_no_trial(folder):
     process = start_program(folder, "program", program("ForkserverBackend", folder))
     results = wait_for_results(folder, "program")
