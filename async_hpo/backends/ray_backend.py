@@ -111,9 +111,8 @@ class RayBackend(FunctionBackend):
         for node in alive_nodes():
             on_node = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
             n = self._places.on(node)
-            meeting = ray_trial.Meeting.options(**on_node).remote(n)  # type: ignore[attr-defined]  # mypy sees the class
             for _ in range(n):
-                waiting[ray_trial.warm_up.options(**on_node).remote(shared.work, shared.values, meeting)] = node
+                waiting[ray_trial.warm_up.options(**on_node).remote(shared.work, shared.values, shared.inbox, n)] = node
         until = time.monotonic() + ray_trial.SECONDS_TO_WARM_UP
         for ref, node in waiting.items():
             try:

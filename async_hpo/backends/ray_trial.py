@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ class Inbox:
     def __init__(self) -> None:
         self.content: list[tuple[int, str, str, bytes]] = []
         self.stopped: set[int] = set()
+        self.arrived: Counter[str] = Counter()
 
     def put(self, trial_id: int, node_id: str, name: str, content: bytes) -> bool:
         """Returns whether the trial is to go on."""
@@ -60,34 +62,30 @@ class Inbox:
         """Let `put` tell this trial to end."""
         self.stopped.add(trial_id)
 
+    def arrive(self, node_id: str) -> None:
+        """A process of this node is warm."""
+        self.arrived[node_id] += 1
 
-@ray.remote
-class Meeting:
-    """Keeps `n` tasks until all have come, so that each of them is in a process of its own."""
-
-    def __init__(self, n: int):
-        self.missing = n
-
-    def arrive(self) -> None:
-        """A task is there."""
-        self.missing -= 1
-
-    def everyone_is_here(self) -> bool:
-        """Whether all tasks have come."""
-        return self.missing <= 0
+    def have_arrived(self, node_id: str) -> int:
+        """How many processes of this node are warm."""
+        return self.arrived[node_id]
 
 
 @ray.remote(max_retries=0)
-def warm_up(work: Work, shared: list[Any], meeting: Any) -> str:
-    """Returns the traceback of what went wrong, if anything did."""
+def warm_up(work: Work, shared: list[Any], inbox: Any, n: int) -> str:
+    """Waits until `n` of these tasks are warm on this node, so that each is in a process of its own.
+
+    Returns the traceback of what went wrong, if anything did.
+    """
     try:
         _prepare(work, shared)
         cloudpickle.loads(work.function)
     except Exception:
         return traceback.format_exc()
-    ray.get(meeting.arrive.remote())
+    node_id = ray.get_runtime_context().get_node_id()
+    ray.get(inbox.arrive.remote(node_id))
     until = time.monotonic() + SECONDS_TO_WARM_UP / 2
-    while time.monotonic() < until and not ray.get(meeting.everyone_is_here.remote()):
+    while time.monotonic() < until and ray.get(inbox.have_arrived.remote(node_id)) < n:
         time.sleep(0.05)
     return ""
 
