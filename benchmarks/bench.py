@@ -46,7 +46,7 @@ def measure(benchmark: str, system: str) -> dict:
     """Run one system for the budget, and return what its trials wrote down."""
     chosen = find(benchmark)
     budget = chosen.budget
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         log = os.path.join(folder, "events")
         Path(log).touch()
         environment = os.environ | {
