@@ -1,5 +1,6 @@
 """What is ForkserverBackend's own, beside the contract in test_backends.py."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -456,10 +457,21 @@ def test_a_trial_that_leads_no_group_yet_is_killed():
 
 
 def waiting_fork(backend):
-    """The server's fork that has no work yet, when it is its only one."""
+    """The server's fork that has no work yet: it alone holds a socket, through which its work comes."""
     its_server = psutil.Process(server_of(backend).pid)
-    wait_for(lambda: len(its_server.children()) == 1, LONG, "one fork")
-    return its_server.children()[0]
+
+    def waiting():
+        return [child for child in its_server.children() if holds_a_socket(child.pid)]
+
+    wait_for(waiting, LONG, "a fork that waits")
+    (fork,) = waiting()
+    return fork
+
+
+def holds_a_socket(pid):
+    with contextlib.suppress(OSError):  # it has just ended
+        return any(os.readlink(file).startswith("socket:") for file in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def test_a_trial_is_a_fork_that_was_there_before_it():
