@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import dill
 import numpy as np
 import pandas as pd
 import psutil
@@ -487,6 +488,17 @@ def test_the_last_reports_are_written_when_the_run_ends_however_soon(clock, tmp_
         {"trial_id": 0, "status": "Stopped", "start": 1007.0, "end": 1051.0}
     ], "a trial cut by the run's end"
     assert run.metadata == {"n_workers": 3}
+
+
+def test_a_saved_callback_keeps_what_was_reported_as_one_value(clock, tmp_path):
+    """Syne Tune saves its tuner every ten seconds: 100,000 reports, one by one, would take it ten."""
+    run = Reporting(tmp_path, min_interval=0.0)
+    run.report(0.9)
+    run.report(0.8)
+    assert isinstance(run.keeper.__getstate__()["results"], bytes)
+    loaded = dill.loads(dill.dumps(run.keeper))
+    assert loaded.results == run.keeper.results and len(loaded.results) == 2
+    assert loaded.trials == run.keeper.trials
 
 
 def test_a_round_without_news_writes_nothing(clock, tmp_path):
@@ -961,7 +973,7 @@ def imported_anew(monkeypatch, **environment):
     """The module `paths` as a process with these environment variables has it; None: without that variable."""
     for name, value in environment.items():
         if value is None:
-            monkeypatch.delenv(name)
+            monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
     spec = importlib.util.spec_from_file_location("paths_anew", paths.__file__)
@@ -970,9 +982,12 @@ def imported_anew(monkeypatch, **environment):
     return module
 
 
-@pytest.mark.parametrize("value, expected, kept_in", [("1", 2, "short"), ("0", 10, "full"), ("", 10, "full")])
-def test_shorten_looks_at_one_variable_and_short_runs_are_kept_apart(monkeypatch, value, expected, kept_in):
-    module = imported_anew(monkeypatch, SHORT_BUDGET=value, SYNETUNE_FOLDER=None)
+@pytest.mark.parametrize(
+    "value, idle, expected, kept_in",
+    [("1", None, 2, "short"), ("1", "1", 2, "claims"), ("0", None, 10, "full"), ("", None, 10, "full")],
+)
+def test_shorten_looks_at_one_variable_and_short_runs_are_kept_apart(monkeypatch, value, idle, expected, kept_in):
+    module = imported_anew(monkeypatch, SHORT_BUDGET=value, IDLE_MACHINE=idle, SYNETUNE_FOLDER=None)
     assert module.shorten(10, to=2) == expected
     assert "SYNETUNE_FOLDER" not in os.environ, "importing sets nothing"
     assert module.experiments() == paths.ROOT / "experiments" / kept_in == Path(os.environ["SYNETUNE_FOLDER"])
