@@ -38,11 +38,13 @@ def bands(trajectories: Sequence[pd.DataFrame], times: Sequence[float] | np.ndar
             the last of any.
 
     Returns:
-        The columns `time`, `low`, `median` and `high`: errors that were seen, NaN where too few searches have one yet.
+        The columns `time`, `low`, `median` and `high`: errors that were seen, NaN where too few searches have one yet;
+        no row where no search has.
     """
     if times is None:
-        begin = np.median([one.time.iloc[0] for one in trajectories])
-        times = np.geomspace(begin, max(one.time.iloc[-1] for one in trajectories), 200)
+        seen = [one.time for one in trajectories if len(one)]
+        begin, end = (np.median([one.iloc[0] for one in seen]), max(one.iloc[-1] for one in seen)) if seen else (1, 1)
+        times = np.geomspace(begin, end, 200 if seen else 0)
     errors = np.stack([best_so_far(one, times) for one in trajectories])
     errors[np.isnan(errors)] = np.inf
     found = np.quantile(errors, [0.25, 0.5, 0.75], axis=0, method="nearest")

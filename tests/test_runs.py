@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from helpers import LONG, assert_interrupted, kernel, results_of, wait_for
+from helpers import LONG, assert_interrupted, kernel, nvidia_smi, results_of, wait_for
 from syne_tune import StoppingCriterion, Tuner, num_gpu
 from syne_tune.backend import PythonBackend
 from syne_tune.backend.trial_backend import TrialBackend
@@ -35,7 +35,7 @@ from syne_tune.optimizer.scheduler import SchedulerDecision, TrialSuggestion
 from syne_tune.tuning_status import TuningStatus
 from syne_tune.util import name_from_base
 
-from async_hpo import callbacks, paths, runs, search
+from async_hpo import callbacks, paths, progress, runs, search
 from async_hpo.chapter import lenet_config_space
 
 pytestmark = pytest.mark.usefixtures("folder", "in_a_folder_of_its_own")
@@ -237,8 +237,8 @@ def test_trials_that_fail_in_real_processes_leave_the_others_alone(capsys):
         sleep_time=0.1,
         tuner_name="test",
         max_failures=1000,
-        callbacks=[callbacks.TrialGuard(), callbacks.SafeResults(), callbacks.ProgressBar(CAP)],
-        output_logger=callbacks.QuietLogger(),
+        callbacks=[callbacks.TrialGuard(), callbacks.SafeResults(), progress.ProgressBar(CAP)],
+        output_logger=progress.QuietLogger(),
     )
     tuner.run()
     status = statuses_of(runs.find_run("test"))
@@ -266,12 +266,13 @@ def test_no_process_is_left_when_a_run_ends_with_an_error():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gpus", [[], ["0"]])
+@pytest.mark.parametrize("gpus", [[], ["0"], ["0", "1"]])
 def test_a_run_writes_nothing_into_the_working_folder(tmp_path, monkeypatch, gpus):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(callbacks, "visible_gpus", lambda: gpus)
     monkeypatch.setattr(num_gpu, "_num_gpus", None)  # Syne Tune counts once a process
+    nvidia_smi(tmp_path, monkeypatch, *(f"GPU {gpu}: of this test (UUID: GPU-{gpu})" for gpu in gpus))
     end = StoppingCriterion(max_num_trials_finished=2)
     play(PythonBackend(tune_function=report_once, config_space=SPACE), stop=end)
     assert not [*Path().iterdir()]
@@ -587,7 +588,7 @@ def bar_of(monkeypatch, seconds, results=(), statuses=(), do_minimize=True, budg
     trials = [backend.start_trial({"x": 0.5}) for _ in statuses]
     status.update({t.trial_id: (t, s) for t, s in zip(trials, statuses, strict=True)}, list(enumerate(results)))
     scheduler = RandomSearch(SPACE, metrics=["error"], do_minimize=do_minimize)
-    bar = callbacks.ProgressBar(budget)
+    bar = progress.ProgressBar(budget)
     bar.on_tuning_start(SimpleNamespace(tuning_status=status, scheduler=scheduler))
     monkeypatch.setattr("syne_tune.tuning_status.time", SimpleNamespace(perf_counter=lambda: seconds))
     bar.on_loop_end()
@@ -874,6 +875,14 @@ def test_a_name_is_no_pattern_and_no_beginning(folder, name):
     assert runs.find_run(name).trials.shape == (1, 6)
 
 
+def test_a_name_may_be_a_path(folder):
+    write_trivial_run(folder / dated("mlp"), created=2.0)
+    write_trivial_run(folder / "wide" / dated("mlp", 7), created=1.0)
+    assert runs.find_run("wide/mlp").name == dated("mlp", 7)
+    with pytest.raises(FileNotFoundError, match="No run deep/mlp"):
+        runs.find_run("deep/mlp")
+
+
 def test_the_newest_run_counts_though_all_its_trials_failed_and_damaged_ones_do_not(folder):
     write_trivial_run(folder / dated("hand", 1), created=1.0)
     write_run(folder / dated("hand", 2), [(0, "Failed", 1000, 1001)], [], created=2.0)
@@ -954,7 +963,7 @@ def test_the_same_configuration_gives_the_same_curve_here_and_on_a_worker(monkey
         n_workers=2,
         sleep_time=0.1,
         callbacks=[callbacks.TrialGuard(), callbacks.SafeResults()],
-        output_logger=callbacks.QuietLogger(),
+        output_logger=progress.QuietLogger(),
     )
     tuner.run()
     results = load_experiment(tuner.name).results
@@ -1078,7 +1087,7 @@ def test_callbacks_of_one_tuner_serve_another():
 @pytest.mark.parametrize("seconds", [None, 0, -1, "10", math.nan])
 def test_a_bar_needs_a_budget(seconds):
     with pytest.raises(ValueError, match="a bar needs the budget in seconds"):
-        callbacks.ProgressBar(seconds)
+        progress.ProgressBar(seconds)
     assert search.book_options()["callbacks"], "without a budget there is no bar"
 
 
