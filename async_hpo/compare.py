@@ -76,12 +76,16 @@ def speed_up(seconds: pd.DataFrame, n_resamples: int = 1000) -> pd.DataFrame:
     return pd.DataFrame(table | {"worker-seconds": means * workers}).rename_axis("workers")
 
 
-def ratio_of_means(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+def ratio_of_means(
+    a: Sequence[float], b: Sequence[float], level: float = 0.95, paired: bool = False
+) -> tuple[float, float, float]:
     """How many times as large as the mean of `b` the mean of `a` is, with a bootstrap interval (SciPy's, percentiles).
 
     Args:
         a, b: a measurement each, independent of one another; two or more for an interval.
         level: of the interval.
+        paired: whether the first of `a` and the first of `b` belong together, the second ones, and so on: measured
+            one after the other, they share the machine's pace. Pairs are resampled then, as wholes.
 
     Returns:
         The ratio, and the interval's ends (NaN where one side has a single measurement).
@@ -93,7 +97,7 @@ def ratio_of_means(a: Sequence[float], b: Sequence[float], level: float = 0.95) 
     found = float(ratio(a, b))
     if min(len(a), len(b)) < 2:
         return found, math.nan, math.nan
-    return found, *_interval((a, b), ratio, level, vectorized=True)
+    return found, *_interval((a, b), ratio, level, vectorized=True, paired=paired)
 
 
 def mean_with_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
@@ -129,13 +133,14 @@ def probability_lower(a: Sequence[float], b: Sequence[float], level: float = 0.9
     return share(a, b), *_interval((a, b), share, level, vectorized=False)
 
 
-def _interval(samples, statistic, level: float, vectorized: bool) -> tuple[float, float]:
+def _interval(samples, statistic, level: float, vectorized: bool, paired: bool = False) -> tuple[float, float]:
     from scipy.stats import bootstrap
 
     found = bootstrap(
         samples,
         statistic,
         vectorized=vectorized,
+        paired=paired,
         method="percentile",
         confidence_level=level,
         n_resamples=2000,

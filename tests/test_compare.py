@@ -65,6 +65,15 @@ def test_ratio_of_means_with_its_interval():
     assert ratio == 2 and all(math.isnan(end) for end in ends), "a single measurement has no interval"
 
 
+def test_pairs_are_resampled_as_wholes():
+    """What both measurements of a pair share, such as a slow hour, makes the interval no wider."""
+    pace = np.array([1.0, 3.0, 2.0, 5.0])
+    ratio, low, high = compare.ratio_of_means(2 * pace, pace, paired=True)
+    assert (ratio, low, high) == pytest.approx((2, 2, 2))
+    _, low, high = compare.ratio_of_means(2 * pace, pace)
+    assert low < 1.5 and high > 2.5
+
+
 def test_a_mean_with_its_interval():
     values = pd.Series(np.random.default_rng(0).normal(5, 1, 100), index=range(100, 200))
     mean, low, high = compare.mean_with_interval(values)
