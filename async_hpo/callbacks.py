@@ -1,26 +1,26 @@
-"""What the book adds to Syne Tune's tuner while a run goes on: results on disk, failures told, a bar, few words."""
+"""What the book adds to Syne Tune's tuner while a run goes on: results on disk, and failures told."""
 
-import logging
 import math
 import os
 import signal
-import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pandas as pd
 from syne_tune.backend import LocalBackend
 from syne_tune.backend.trial_status import Status
 from syne_tune.constants import ST_METRIC_TAG, ST_RESULTS_DATAFRAME_FILENAME, ST_TUNER_START_TIMESTAMP
+from syne_tune.num_gpu import get_num_gpus
 from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.results_callback import StoreResultsCallback
 from syne_tune.tuner_callback import TunerCallback
-from syne_tune.tuner_logger import TunerLogger
 from tqdm import tqdm
 
 from async_hpo.backends.gpus import visible_gpus
@@ -31,9 +31,9 @@ class SafeResults(StoreResultsCallback):
     """Keeps what was reported, and which trial ran when, on disk while the run goes on.
 
     Writes at the end of every round of the tuner's loop that brought something new, at most once a `min_interval`, for
-    at most a tenth of the time, and each file in one step: a kill at any moment leaves whole files. `results.csv.zip`
-    is what `load_experiment` reads; `trials.csv` has a row a trial with the columns `trial_id`, `status`, `start` and
-    `end` (Unix time, seconds; `end` is when the tuner saw it).
+    at most a twentieth of the time, and each file in one step: a kill at any moment leaves whole files.
+    `results.csv.zip` is what `load_experiment` reads; `trials.csv` has a row a trial with the columns `trial_id`,
+    `status`, `start` and `end` (Unix time, seconds; `end` is when the tuner saw it).
 
     Args:
         min_interval: seconds between two writes.
@@ -47,6 +47,13 @@ class SafeResults(StoreResultsCallback):
         self._run, self._start = "", None
         self._dirty = False
         self._next_write = -math.inf  # on the monotonic clock
+
+    # The tuner is saved every ten seconds, by a pickler in Python: 0.1 ms a report, of all reports.
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"results": cloudpickle.dumps(self.results)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"results": cloudpickle.loads(state["results"])}
 
     def on_tuning_start(self, tuner) -> None:
         super().on_tuning_start(tuner)
@@ -107,7 +114,7 @@ class SafeResults(StoreResultsCallback):
             columns = ["trial_id", "status", "start", "end"]
             write_csv(pd.DataFrame(self.trials.values(), columns=columns), folder / TRIALS_FILENAME)
         took = time.monotonic() - begin
-        self._dirty, self._next_write = False, begin + max(self.min_interval, 10 * took)
+        self._dirty, self._next_write = False, begin + max(self.min_interval, 20 * took)
 
 
 def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
@@ -150,7 +157,7 @@ class TrialGuard(TunerCallback):
         self._with_report, self._with_number, self._failed = set(), set(), set()
         tuner.tuner_path.mkdir(parents=True, exist_ok=True)  # the tuner saves itself there even when this raises
         _avoid_spaces(tuner.trial_backend)
-        _count_no_gpus(tuner.trial_backend)
+        _count_gpus_elsewhere(tuner.trial_backend)
         if check_workers := getattr(tuner.trial_backend, "check_workers", None):
             check_workers(tuner.n_workers, tuner.asynchronous_scheduling)
 
@@ -256,95 +263,12 @@ def _avoid_spaces(backend) -> None:
             raise ValueError(f"Syne Tune cannot start a trial from a path with a space: {path!r}. Move the folder.")
 
 
-def _count_no_gpus(backend) -> None:
+def _count_gpus_elsewhere(backend) -> None:
     """Syne Tune's own back-ends count GPUs with a file `std.out` in the working folder, which is the notebooks' one."""
-    if getattr(backend, "rotate_gpus", False) and len(visible_gpus()) < 2:  # nothing to rotate, nothing to count
+    if not getattr(backend, "rotate_gpus", False):
+        return
+    if len(visible_gpus()) < 2:  # nothing to rotate, nothing to count
         backend.rotate_gpus = False
-
-
-class ProgressBar(TunerCallback):
-    """Shows elapsed time of the budget, the trials that finished and the best error so far.
-
-    Args:
-        max_wallclock_time: the budget in seconds, the bar's full length.
-
-    Raises:
-        ValueError: that is no number above 0.
-    """
-
-    def __init__(self, max_wallclock_time: float):
-        if not isinstance(max_wallclock_time, int | float) or not max_wallclock_time > 0:
-            raise ValueError(f"a bar needs the budget in seconds, not {max_wallclock_time!r}: leave it out without one")
-        self.max_wallclock_time = max_wallclock_time
-        self._bar: tqdm | None = None
-        self._next_look = -math.inf  # on the monotonic clock
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_bar": None}  # an open bar cannot be saved with the tuner
-
-    def on_tuning_start(self, tuner) -> None:
-        self._tuner = tuner
-        layout = "{percentage:3.0f}%|{bar:25}| {n:.0f} of {total:.0f} s{postfix}"
-        # stdout, because the book and the tests leave stderr out
-        self._bar = tqdm(total=self.max_wallclock_time, bar_format=layout, postfix="starting", file=sys.stdout)
-
-    def on_loop_end(self) -> None:
-        if time.monotonic() < self._next_look:  # Syne Tune counts all trials each time
-            return
-        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
-        self.show()
-
-    def show(self) -> None:
-        """Draw the bar as things are."""
-        if self._bar is None:
-            return
-        status = self._tuner.tuning_status
-        metric, mode = self._tuner.scheduler.metric_names()[0], self._tuner.scheduler.metric_mode()
-        statistics = status.overall_metric_statistics
-        best = (statistics.min_metrics if mode == "min" else statistics.max_metrics).get(metric, math.nan)
-        text = f"{status.num_trials_completed} of {status.num_trials_started} trials finished"
-        if status.num_trials_failed:
-            text += f", {status.num_trials_failed} failed"
-        if math.isfinite(best):
-            text += f", best {metric} {best:.3f}"
-        self._bar.n = min(status.wallclock_time, self.max_wallclock_time)
-        self._bar.set_postfix_str(text)
-
-    def on_tuning_end(self) -> None:
-        if self._bar is not None:
-            # Not close(): it would draw the bar once more, below the table that the tuner has printed by now.
-            self._bar.disable = True
-            self._bar = None
-
-
-_SECONDS_BETWEEN_LOOKS = 0.1
-
-
-class QuietLogger(TunerLogger):
-    """Prints where the results lie; the progress bar shows the rest, and `TrialGuard` what goes wrong.
-
-    Args:
-        bar: shows the run's last state before its line ends.
-    """
-
-    def __init__(self, bar: ProgressBar | None = None):
-        super().__init__(use_colors=False, use_emojis=False)
-        self._bar = bar
-        logging.getLogger("syne_tune").setLevel(logging.ERROR)
-
-    def _silent(self, *args, **kwargs) -> None:
-        pass
-
-    print_tuning_start = print_tuning_status = print_stopping_trials = _silent
-    print_trial_started = print_trial_completed = print_trial_failed = _silent
-
-    def print_experiment_header(self, name: str, n_workers: int, **kwargs) -> None:
-        print(f"{name} on {n_workers} workers")
-
-    def print_tuning_complete(self) -> None:
-        if self._bar is not None:
-            self._bar.show()
-        print()  # ends the line of the progress bar
-
-    def print_tuning_finished(self, results_path: Path) -> None:
-        print(f"Results and logs: {os.path.relpath(results_path)}")
+        return
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        get_num_gpus()  # it counts once, and knows then

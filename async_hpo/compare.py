@@ -38,11 +38,13 @@ def bands(trajectories: Sequence[pd.DataFrame], times: Sequence[float] | np.ndar
             the last of any.
 
     Returns:
-        The columns `time`, `low`, `median` and `high`: errors that were seen, NaN where too few searches have one yet.
+        The columns `time`, `low`, `median` and `high`: errors that were seen, NaN where too few searches have one yet;
+        no row where no search has.
     """
     if times is None:
-        begin = np.median([one.time.iloc[0] for one in trajectories])
-        times = np.geomspace(begin, max(one.time.iloc[-1] for one in trajectories), 200)
+        seen = [one.time for one in trajectories if len(one)]
+        begin, end = (np.median([one.iloc[0] for one in seen]), max(one.iloc[-1] for one in seen)) if seen else (1, 1)
+        times = np.geomspace(begin, end, 200 if seen else 0)
     errors = np.stack([best_so_far(one, times) for one in trajectories])
     errors[np.isnan(errors)] = np.inf
     found = np.quantile(errors, [0.25, 0.5, 0.75], axis=0, method="nearest")
@@ -74,12 +76,16 @@ def speed_up(seconds: pd.DataFrame, n_resamples: int = 1000) -> pd.DataFrame:
     return pd.DataFrame(table | {"worker-seconds": means * workers}).rename_axis("workers")
 
 
-def ratio_of_means(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+def ratio_of_means(
+    a: Sequence[float], b: Sequence[float], level: float = 0.95, paired: bool = False
+) -> tuple[float, float, float]:
     """How many times as large as the mean of `b` the mean of `a` is, with a bootstrap interval (SciPy's, percentiles).
 
     Args:
         a, b: a measurement each, independent of one another; two or more for an interval.
         level: of the interval.
+        paired: whether the first of `a` and the first of `b` belong together, the second ones, and so on: measured
+            one after the other, they share the machine's pace. Pairs are resampled then, as wholes.
 
     Returns:
         The ratio, and the interval's ends (NaN where one side has a single measurement).
@@ -91,7 +97,7 @@ def ratio_of_means(a: Sequence[float], b: Sequence[float], level: float = 0.95) 
     found = float(ratio(a, b))
     if min(len(a), len(b)) < 2:
         return found, math.nan, math.nan
-    return found, *_interval((a, b), ratio, level, vectorized=True)
+    return found, *_interval((a, b), ratio, level, vectorized=True, paired=paired)
 
 
 def mean_with_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
@@ -127,13 +133,14 @@ def probability_lower(a: Sequence[float], b: Sequence[float], level: float = 0.9
     return share(a, b), *_interval((a, b), share, level, vectorized=False)
 
 
-def _interval(samples, statistic, level: float, vectorized: bool) -> tuple[float, float]:
+def _interval(samples, statistic, level: float, vectorized: bool, paired: bool = False) -> tuple[float, float]:
     from scipy.stats import bootstrap
 
     found = bootstrap(
         samples,
         statistic,
         vectorized=vectorized,
+        paired=paired,
         method="percentile",
         confidence_level=level,
         n_resamples=2000,

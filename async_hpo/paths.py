@@ -17,9 +17,10 @@ IDLE = os.environ.get("IDLE_MACHINE") == "1"
 def experiments() -> Path:
     """Where runs keep their results: SYNETUNE_FOLDER, which is set to `experiments/` of the clone where it is not.
 
-    Short runs are kept apart, so that a figure of a full run never shows one.
+    Short runs are kept apart, so that a figure of a full run never shows one; and those of tests, with fewer images,
+    from those of claims about speed.
     """
-    own = ROOT / "experiments" / ("short" if SHORT else "full")
+    own = ROOT / "experiments" / (("claims" if IDLE else "short") if SHORT else "full")
     return Path(os.environ.setdefault("SYNETUNE_FOLDER", str(own))).expanduser()
 
 

@@ -120,9 +120,9 @@ def find_run(name: str) -> Run:
 
 def folders(name: str, root: Path) -> Iterator[tuple[float, Path]]:
     """When each run of this name below `root` was made (Unix time, seconds), and its folder."""
-    stem = re.sub(_DATE, "", name_from_base(name))  # Syne Tune shortens long names
-    for folder in root.iterdir() if root.is_dir() else []:
-        if re.fullmatch(re.escape(stem) + _DATE, folder.name) and (metadata := _metadata(folder)):
+    place = root / re.sub(_DATE, "", name_from_base(name))  # Syne Tune shortens long names, and takes "folder/name"
+    for folder in place.parent.iterdir() if place.parent.is_dir() else []:
+        if re.fullmatch(re.escape(place.name) + _DATE, folder.name) and (metadata := _metadata(folder)):
             yield metadata[ST_TUNER_CREATION_TIMESTAMP], folder
 
 

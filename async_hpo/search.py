@@ -16,7 +16,8 @@ from syne_tune.tuning_status import TuningStatus
 from tqdm import tqdm
 
 from async_hpo import paths
-from async_hpo.callbacks import ProgressBar, QuietLogger, SafeResults, TrialGuard
+from async_hpo.callbacks import SafeResults, TrialGuard
+from async_hpo.progress import ProgressBar, QuietLogger
 from async_hpo.runs import Run, read_run
 
 

@@ -30,6 +30,14 @@ def test_speed_up_by_hand():
     assert list(found.low) == [1, 2, 2] and list(found.high) == [1, 2, 6]
 
 
+def test_bands_of_searches_that_have_reported_nothing():
+    nothing = trajectory()
+    assert list(compare.bands([nothing, nothing]).columns) == ["time", "low", "median", "high"]
+    assert compare.bands([nothing, nothing]).empty
+    one = compare.bands([nothing, trajectory((1, 0.9), (10, 0.5)), trajectory((1, 0.9))])
+    assert one.time.iloc[0] == 1 and one["median"].iloc[-1] == 0.9 and np.isnan(one.high.iloc[-1])
+
+
 def test_incumbents_and_their_bands():
     one = pd.DataFrame({"time": [1.0, 2.0, 4.0], "validation_error": [0.5, 0.6, 0.2]})
     two = pd.DataFrame({"time": [3.0, 1.5], "validation_error": [0.3, 0.4]})
@@ -55,6 +63,15 @@ def test_ratio_of_means_with_its_interval():
     assert ratio == pytest.approx(2) and 1.8 < low < 2 < high < 2.3
     ratio, *ends = compare.ratio_of_means([3.0], [1.5])
     assert ratio == 2 and all(math.isnan(end) for end in ends), "a single measurement has no interval"
+
+
+def test_pairs_are_resampled_as_wholes():
+    """What both measurements of a pair share, such as a slow hour, makes the interval no wider."""
+    pace = np.array([1.0, 3.0, 2.0, 5.0])
+    ratio, low, high = compare.ratio_of_means(2 * pace, pace, paired=True)
+    assert (ratio, low, high) == pytest.approx((2, 2, 2))
+    _, low, high = compare.ratio_of_means(2 * pace, pace)
+    assert low < 1.5 and high > 2.5
 
 
 def test_a_mean_with_its_interval():

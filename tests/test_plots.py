@@ -549,13 +549,13 @@ def test_scaling():
 
 
 def test_seconds_of_a_trial():
-    splits = pd.DataFrame({"Ray": [1.0, 2.0, 3.0], "Fork": [0.5, 0.0, 4.0]}, index=["start", "data", "training"])
+    splits = pd.DataFrame({"Ray": [1.0, 2.0, 3.0], "Fork": [0.5, 0.0, 4.0]}, index=["start", "training", "gap"])
     figure = plots.seconds_of_a_trial(splits)
     (ax,) = figure.axes
     assert bars(ax) == [(0, 0, 1), (0, 1, 0.5), (1, 0, 2), (0.5, 1, 0), (3, 0, 3), (0.5, 1, 4)]
     colors = [to_hex(bar.get_facecolor()) for bar in ax.patches]
-    assert colors[::2] == colors[1::2] == [to_hex(plots.trial_color(number)) for number in range(3)]
-    assert labels(figure.legends[0]) == ["start", "data", "training"] and ax.yaxis_inverted()
+    assert colors[::2] == colors[1::2] and colors[2::2] == [look.INK, look.WAITING] and colors[0] not in colors[2:]
+    assert labels(figure.legends[0]) == ["start", "training", "gap"] and ax.yaxis_inverted()
     assert [text.get_text() for text in ax.get_yticklabels()] == ["Ray", "Fork"]
 
 

@@ -18,11 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import dill
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from helpers import LONG, assert_interrupted, kernel, results_of, wait_for
+from helpers import LONG, assert_interrupted, kernel, nvidia_smi, results_of, wait_for
 from syne_tune import StoppingCriterion, Tuner, num_gpu
 from syne_tune.backend import PythonBackend
 from syne_tune.backend.trial_backend import TrialBackend
@@ -34,7 +35,7 @@ from syne_tune.optimizer.scheduler import SchedulerDecision, TrialSuggestion
 from syne_tune.tuning_status import TuningStatus
 from syne_tune.util import name_from_base
 
-from async_hpo import callbacks, paths, runs, search
+from async_hpo import callbacks, paths, progress, runs, search
 from async_hpo.chapter import lenet_config_space
 
 pytestmark = pytest.mark.usefixtures("folder", "in_a_folder_of_its_own")
@@ -236,8 +237,8 @@ def test_trials_that_fail_in_real_processes_leave_the_others_alone(capsys):
         sleep_time=0.1,
         tuner_name="test",
         max_failures=1000,
-        callbacks=[callbacks.TrialGuard(), callbacks.SafeResults(), callbacks.ProgressBar(CAP)],
-        output_logger=callbacks.QuietLogger(),
+        callbacks=[callbacks.TrialGuard(), callbacks.SafeResults(), progress.ProgressBar(CAP)],
+        output_logger=progress.QuietLogger(),
     )
     tuner.run()
     status = statuses_of(runs.find_run("test"))
@@ -265,12 +266,13 @@ def test_no_process_is_left_when_a_run_ends_with_an_error():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gpus", [[], ["0"]])
+@pytest.mark.parametrize("gpus", [[], ["0"], ["0", "1"]])
 def test_a_run_writes_nothing_into_the_working_folder(tmp_path, monkeypatch, gpus):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(callbacks, "visible_gpus", lambda: gpus)
     monkeypatch.setattr(num_gpu, "_num_gpus", None)  # Syne Tune counts once a process
+    nvidia_smi(tmp_path, monkeypatch, *(f"GPU {gpu}: of this test (UUID: GPU-{gpu})" for gpu in gpus))
     end = StoppingCriterion(max_num_trials_finished=2)
     play(PythonBackend(tune_function=report_once, config_space=SPACE), stop=end)
     assert not [*Path().iterdir()]
@@ -489,6 +491,17 @@ def test_the_last_reports_are_written_when_the_run_ends_however_soon(clock, tmp_
     assert run.metadata == {"n_workers": 3}
 
 
+def test_a_saved_callback_keeps_what_was_reported_as_one_value(clock, tmp_path):
+    """Syne Tune saves its tuner every ten seconds: 100,000 reports, one by one, would take it ten."""
+    run = Reporting(tmp_path, min_interval=0.0)
+    run.report(0.9)
+    run.report(0.8)
+    assert isinstance(run.keeper.__getstate__()["results"], bytes)
+    loaded = dill.loads(dill.dumps(run.keeper))
+    assert loaded.results == run.keeper.results and len(loaded.results) == 2
+    assert loaded.trials == run.keeper.trials
+
+
 def test_a_round_without_news_writes_nothing(clock, tmp_path):
     run = Reporting(tmp_path, min_interval=0.0)
     run.report(0.9)
@@ -575,7 +588,7 @@ def bar_of(monkeypatch, seconds, results=(), statuses=(), do_minimize=True, budg
     trials = [backend.start_trial({"x": 0.5}) for _ in statuses]
     status.update({t.trial_id: (t, s) for t, s in zip(trials, statuses, strict=True)}, list(enumerate(results)))
     scheduler = RandomSearch(SPACE, metrics=["error"], do_minimize=do_minimize)
-    bar = callbacks.ProgressBar(budget)
+    bar = progress.ProgressBar(budget)
     bar.on_tuning_start(SimpleNamespace(tuning_status=status, scheduler=scheduler))
     monkeypatch.setattr("syne_tune.tuning_status.time", SimpleNamespace(perf_counter=lambda: seconds))
     bar.on_loop_end()
@@ -862,6 +875,14 @@ def test_a_name_is_no_pattern_and_no_beginning(folder, name):
     assert runs.find_run(name).trials.shape == (1, 6)
 
 
+def test_a_name_may_be_a_path(folder):
+    write_trivial_run(folder / dated("mlp"), created=2.0)
+    write_trivial_run(folder / "wide" / dated("mlp", 7), created=1.0)
+    assert runs.find_run("wide/mlp").name == dated("mlp", 7)
+    with pytest.raises(FileNotFoundError, match="No run deep/mlp"):
+        runs.find_run("deep/mlp")
+
+
 def test_the_newest_run_counts_though_all_its_trials_failed_and_damaged_ones_do_not(folder):
     write_trivial_run(folder / dated("hand", 1), created=1.0)
     write_run(folder / dated("hand", 2), [(0, "Failed", 1000, 1001)], [], created=2.0)
@@ -942,7 +963,7 @@ def test_the_same_configuration_gives_the_same_curve_here_and_on_a_worker(monkey
         n_workers=2,
         sleep_time=0.1,
         callbacks=[callbacks.TrialGuard(), callbacks.SafeResults()],
-        output_logger=callbacks.QuietLogger(),
+        output_logger=progress.QuietLogger(),
     )
     tuner.run()
     results = load_experiment(tuner.name).results
@@ -961,7 +982,7 @@ def imported_anew(monkeypatch, **environment):
     """The module `paths` as a process with these environment variables has it; None: without that variable."""
     for name, value in environment.items():
         if value is None:
-            monkeypatch.delenv(name)
+            monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
     spec = importlib.util.spec_from_file_location("paths_anew", paths.__file__)
@@ -970,9 +991,12 @@ def imported_anew(monkeypatch, **environment):
     return module
 
 
-@pytest.mark.parametrize("value, expected, kept_in", [("1", 2, "short"), ("0", 10, "full"), ("", 10, "full")])
-def test_shorten_looks_at_one_variable_and_short_runs_are_kept_apart(monkeypatch, value, expected, kept_in):
-    module = imported_anew(monkeypatch, SHORT_BUDGET=value, SYNETUNE_FOLDER=None)
+@pytest.mark.parametrize(
+    "value, idle, expected, kept_in",
+    [("1", None, 2, "short"), ("1", "1", 2, "claims"), ("0", None, 10, "full"), ("", None, 10, "full")],
+)
+def test_shorten_looks_at_one_variable_and_short_runs_are_kept_apart(monkeypatch, value, idle, expected, kept_in):
+    module = imported_anew(monkeypatch, SHORT_BUDGET=value, IDLE_MACHINE=idle, SYNETUNE_FOLDER=None)
     assert module.shorten(10, to=2) == expected
     assert "SYNETUNE_FOLDER" not in os.environ, "importing sets nothing"
     assert module.experiments() == paths.ROOT / "experiments" / kept_in == Path(os.environ["SYNETUNE_FOLDER"])
@@ -1063,7 +1087,7 @@ def test_callbacks_of_one_tuner_serve_another():
 @pytest.mark.parametrize("seconds", [None, 0, -1, "10", math.nan])
 def test_a_bar_needs_a_budget(seconds):
     with pytest.raises(ValueError, match="a bar needs the budget in seconds"):
-        callbacks.ProgressBar(seconds)
+        progress.ProgressBar(seconds)
     assert search.book_options()["callbacks"], "without a budget there is no bar"
 
 

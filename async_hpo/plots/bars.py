@@ -48,11 +48,15 @@ def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Fig
 
 @style.for_pages_and_phones
 def seconds_of_a_trial(splits: pd.DataFrame) -> Figure:
-    """What a worker did during a trial, in seconds: a bar a column, a part a row."""
+    """What a worker did during a trial, in seconds: a bar a column, a part a row. "training" and "gap" have the colours
+    of trials and of waiting, the other parts paler ones of trials."""
     figure, ax = plt.subplots(figsize=(style.width(), 1.6 + 0.5 * splits.shape[1]))
     left = pd.Series(0.0, index=splits.columns)
-    for number, (part, seconds) in enumerate(splits.iterrows()):
-        ax.barh(splits.columns, seconds, left=left, color=style.trial_color(number), height=0.7, label=part)
+    pale = iter(["#c3d5e6", "#8fb0cf", "#5c88b3"])
+    known = {"training": style.INK, "gap": style.WAITING}
+    for part, seconds in splits.iterrows():
+        color = known.get(str(part)) or next(pale)
+        ax.barh(splits.columns, seconds, left=left, color=color, edgecolor="white", height=0.7, label=part)
         left += seconds
     ax.invert_yaxis()
     ax.set(xlabel="wall-clock time [s]")

@@ -22,7 +22,7 @@ IDLE: dict[str, Any] = {"facecolor": "#fdf1ea", "edgecolor": WAITING, "hatch": "
 OTHERS = "#6b7280"  # what the accent is set against
 IDEAL: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 0.8}  # no line of LINES is as thin
 FAILED: dict[str, Any] = {"hatch": "xxx", "edgecolor": "white"}
-LINES = ("-", "--", ":", "-.")  # methods differ in more than colour
+LINES = ("-", "--", "-.")  # methods differ in more than colour
 STYLE = Path(__file__).with_name("style.mplstyle")
 #: A phone 390 px wide shows a point of these figures as 1.2 px or more: text keeps 11 px.
 PHONE_WIDTH = 4.0  # inches

@@ -90,8 +90,8 @@ def _draw_run(ax, run: "Run") -> None:
         _write_number(ax, trial, trial.worker, run)
 
 
-def _bar(ax, row: int, start: float, end: float, height: float = 0.8, **style) -> None:
-    ax.barh(row, end - start, left=start, height=height, **style)
+def _bar(ax, row: int, start: float, end: float, height: float = 0.8, **look) -> None:
+    ax.barh(row, end - start, left=start, height=height, **look)
 
 
 def _stacked(n_workers: dict[str, int], until: float, margin: float, per_row: float, between: float):
