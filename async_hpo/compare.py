@@ -25,8 +25,8 @@ def best_so_far(reports: pd.DataFrame, times: Sequence[float] | np.ndarray) -> n
         Shape (len(times),).
     """
     reports = reports.sort_values("time")
-    best = np.concatenate([[np.nan], reports.validation_error.cummin()])
-    return best[np.searchsorted(reports.time, times, side="right")]
+    best = np.concatenate([[np.nan], reports.validation_error.astype(float).cummin()])
+    return best[np.searchsorted(reports.time.astype(float), times, side="right")]
 
 
 def bands(trajectories: Sequence[pd.DataFrame], times: Sequence[float] | np.ndarray | None = None) -> pd.DataFrame:
