@@ -39,6 +39,7 @@ MODULES = {
     "async_hpo/compare.py": Tests("tests/test_compare.py"),
     "async_hpo/replay.py": Tests("tests/test_replay.py"),
     "async_hpo/callbacks.py": Tests("tests/test_runs.py"),
+    "async_hpo/progress.py": Tests("tests/test_runs.py"),
     "async_hpo/runs.py": Tests("tests/test_runs.py"),
     "async_hpo/search.py": Tests("tests/test_runs.py"),
     "async_hpo/plots/style.py": Tests("tests/test_plots.py"),
