@@ -270,6 +270,25 @@ def test_time_is_dragged_on_the_charts_by_mouse_and_by_touch(visit):
             assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing sticks out"
 
 
+#: What is wider than its own box, or ends beyond the explorer's.
+STICKING_OUT = """app => {
+    const end = one => one.getBoundingClientRect().right;
+    return [...app.querySelectorAll("button, label, legend, p, span")]
+        .filter(one => (one.clientWidth && one.scrollWidth > one.clientWidth) || end(one) > end(app) + 0.5)
+        .map(one => one.innerText);
+}"""
+
+
+@slow
+@pytest.mark.parametrize("language", [SOURCE, *TRANSLATIONS])
+def test_all_words_fit_on_a_phone(visit, language):
+    with visit("whole", language=language, viewport={"width": 390, "height": 844}, reduced_motion="reduce") as page:
+        app = page.locator(".explorer-app")
+        for spread in page.get_by_role("radio").all():
+            spread.check(force=True)  # the chosen one is bold
+            assert not app.evaluate(STICKING_OUT)
+
+
 @slow
 def test_the_small_one_plays_once_by_itself(visit):
     with visit("index", before=lambda page: page.clock.install()) as page:
