@@ -47,7 +47,7 @@ from syne_tune.config_space import loguniform, randint
 lenet_config_space = {
     "learning_rate": loguniform(1e-2, 1),
     "batch_size": randint(32, 256),
-    "max_epochs": shorten(10, to=4),
+    "max_epochs": shorten(10, to=6),
 }
 lenet_initial_config = {"learning_rate": 0.1, "batch_size": 128}
 
