@@ -283,8 +283,9 @@ STICKING_OUT = """app => {
 @pytest.mark.parametrize("language", [SOURCE, *TRANSLATIONS])
 def test_all_words_fit_on_a_phone(visit, language):
     with visit("whole", language=language, viewport={"width": 390, "height": 844}, reduced_motion="reduce") as page:
-        app = page.locator(".explorer-app")
-        for spread in page.get_by_role("radio").all():
+        app, spreads = page.locator(".explorer-app"), page.get_by_role("radio").all()
+        assert len(spreads) == len(SPREADS)
+        for spread in spreads:
             spread.check(force=True)  # the chosen one is bold
             assert not app.evaluate(STICKING_OUT)
 

@@ -463,8 +463,7 @@ def waiting_fork(backend):
     def waiting():
         return [child for child in its_server.children() if holds_a_socket(child.pid)]
 
-    wait_for(waiting, LONG, "a fork that waits")
-    (fork,) = waiting()
+    (fork,) = wait_for(waiting, LONG, "a fork that waits")
     return fork
 
 
