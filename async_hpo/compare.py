@@ -76,35 +76,34 @@ def speed_up(seconds: pd.DataFrame, n_resamples: int = 1000) -> pd.DataFrame:
     return pd.DataFrame(table | {"worker-seconds": means * workers}).rename_axis("workers")
 
 
-def ratio_of_means(
-    a: Sequence[float], b: Sequence[float], level: float = 0.95, paired: bool = False
-) -> tuple[float, float, float]:
-    """How many times as large as the mean of `b` the mean of `a` is, with a bootstrap interval (SciPy's, percentiles).
+def ratio_of_pairs(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """How many times as large the numbers of `a` are as those of `b`: the geometric mean of the pairs' ratios.
 
     Args:
-        a, b: a measurement each, independent of one another; two or more for an interval.
+        a, b: positive, as many of each; the first of `a` and the first of `b` belong together, the second ones, and so
+            on: measured one after the other, they share the machine's pace.
         level: of the interval.
-        paired: whether the first of `a` and the first of `b` belong together, the second ones, and so on: measured
-            one after the other, they share the machine's pace. Pairs are resampled then, as wholes.
 
     Returns:
-        The ratio, and the interval's ends (NaN where one side has a single measurement).
+        The ratio, and the ends of Student's interval of its logarithm (NaN for a single pair).
+
+    Raises:
+        ValueError: `a` and `b` differ in length.
     """
-
-    def ratio(a, b, axis=-1):
-        return np.mean(a, axis=axis) / np.mean(b, axis=axis)
-
-    found = float(ratio(a, b))
-    if min(len(a), len(b)) < 2:
-        return found, math.nan, math.nan
-    return found, *_interval((a, b), ratio, level, vectorized=True, paired=paired)
+    logarithms = [math.log(x / y) for x, y in zip(a, b, strict=True)]
+    ratio, low, high = map(math.exp, mean_with_interval(logarithms, level))
+    return ratio, low, high
 
 
 def mean_with_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """The mean of independent measurements, with a bootstrap interval (SciPy's, percentiles; NaN for a single one)."""
+    """The mean of independent measurements, with Student's interval: right for a few, too (NaN for a single one)."""
+    from scipy.stats import sem, t
+
+    mean = float(np.mean(values))
     if len(values) < 2:
-        return float(np.mean(values)), math.nan, math.nan
-    return float(np.mean(values)), *_interval((values,), np.mean, level, vectorized=True)
+        return mean, math.nan, math.nan
+    half = float(sem(values) * t.ppf((1 + level) / 2, len(values) - 1))
+    return mean, mean - half, mean + half
 
 
 def mean_as_text(values: Sequence[float], form: str = "{:.2f}") -> str:

@@ -492,6 +492,36 @@ def test_a_fork_that_was_killed_while_it_waited_is_replaced():
         assert wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[0] == "Completed"
 
 
+def test_a_machine_without_free_processes_loses_one_trial_not_the_server(tmp_path, monkeypatch):
+    """The server's forks fail while a file is there, as they do at the limit of processes."""
+    full, module = tmp_path / "full", tmp_path / "may_be_full.py"
+    module.write_text(
+        "import errno, os, pathlib\n"
+        "fork = os.fork\n"
+        "def fork_or_fail():\n"
+        f"    if pathlib.Path({str(full)!r}).exists():\n"
+        "        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
+        "    return fork()\n"
+        "os.fork = fork_or_fail\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    backend = backend_for(report_epochs, preload=["may_be_full"])
+    backend.warm_up()
+    its_server = server_of(backend).pid
+    full.touch()
+
+    def status_of_next():
+        trial_id = backend.start_trial({"x": 0.5}).trial_id
+        return wait_for_end(backend, trial_id)[0], backend.stderr(trial_id)
+
+    assert status_of_next()[0] == "Completed", "a fork waited for it"
+    status, words = status_of_next()
+    assert status == "Failed" and "can start no more processes" in words[-1]
+    full.unlink()
+    assert [status_of_next()[0] for _ in range(3)] == ["Completed"] * 3
+    assert server_of(backend).pid == its_server
+
+
 @pytest.mark.parametrize("end", ["stop", "retire", "kill"])
 def test_a_fork_that_waits_ends_with_its_server(end):
     backend = backend_for(report_epochs)

@@ -215,7 +215,7 @@ class _Trial(FunctionTrial):
 
 def _reason(code: int) -> str:
     if code == LOST:
-        return "The server process was killed, and its trials with it."
+        return "The server process was killed, and its trials with it; or the machine can start no more processes."
     if code < 0:
         return f"The trial's process was killed by {signal.Signals(-code).name}: from outside, or out of memory."
     return ""

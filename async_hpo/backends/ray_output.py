@@ -45,7 +45,7 @@ class Output:
         text: dict[str, Any] = {"line_buffering": True, "encoding": "utf-8", "errors": "replace"}
         self._stdout = sys.stdout = _Stdout(open(1, "wb", closefd=False), self._report, **text)
         self._stderr = sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), **text)
-        self._inbox.put.remote(self._trial_id, self._node_id, "std.out", b"")  # the driver learns where the trial is
+        self._put("std.out", b"")  # the driver learns where the trial is
         threading.Thread(target=self._send_soon, daemon=True).start()
         return self
 
@@ -91,7 +91,10 @@ class Output:
         return b""
 
     def _send(self, name: str, content: bytes) -> bool:
-        return bool(ray.get(self._inbox.put.remote(self._trial_id, self._node_id, name, content)))
+        return bool(ray.get(self._put(name, content)))
+
+    def _put(self, name: str, content: bytes) -> Any:
+        return self._inbox.put.remote(self._trial_id, self._node_id, name, content)
 
 
 class _Stdout(io.TextIOWrapper):

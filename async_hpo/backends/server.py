@@ -119,9 +119,10 @@ class _Server:
                     self._selector.unregister(fd)
                     _reap(fd, self._running.pop(fd))
                     continue
-                ended = fd == self._driver_fd
-                message, fds, _, _ = (b"", [], 0, None) if ended else socket.recv_fds(self._driver, 100, 2)
-                if not message:
+                message, fds = b"", list[int]()
+                if fd != self._driver_fd:
+                    message, fds, _, _ = socket.recv_fds(self._driver, 100, 2)
+                if not message:  # the driver has ended
                     for work in self._running.values():
                         _kill(work.pid)
                     return
@@ -133,28 +134,37 @@ class _Server:
                     _kill(int(message))
 
     def _start(self, status: int, call: int) -> None:
-        while not self._spare.take(status, call):
-            self._spare = self._fork()
+        fork = self._spare or self._fork()
+        while fork and not fork.take(status, call):
+            fork = self._fork()
         os.close(call)
-        pid = self._spare.pid
-        os.write(status, b"%d\n" % pid)
-        pidfd = os.pidfd_open(pid)
-        self._running[pidfd] = _Running(pid, status)
-        self._selector.register(pidfd, selectors.EVENT_READ)
+        if fork:
+            os.write(status, b"%d\n" % fork.pid)
+            pidfd = os.pidfd_open(fork.pid)
+            self._running[pidfd] = _Running(fork.pid, status)
+            self._selector.register(pidfd, selectors.EVENT_READ)
+        else:  # this work is lost, not those that run
+            os.close(status)
         self._spare = self._fork()
 
-    def _fork(self) -> _Spare:
-        """Does not return in the fork, which does its work and ends."""
+    def _fork(self) -> _Spare | None:
+        """None if the machine has no process left. Does not return in the fork, which does its work and ends."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if pid := os.fork():
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            return None
+        if pid:
             theirs.close()
             return _Spare(pid, ours)
         _leave(self._pid, self._libc)
         self._selector.close()
         for others in (self._driver_fd, *self._running, *(work.status for work in self._running.values())):
             os.close(others)
-        for channel in (self._driver, ours):
-            channel.close()
+        self._driver.close()
+        ours.close()
         with theirs:
             message, fds, _, _ = socket.recv_fds(theirs, 100, 2)
         if not message:  # the server has ended
