@@ -51,6 +51,7 @@ def test_an_environment_laid_over_another_sees_its_packages(tmp_path):
     assert make(above, requirements, "--over", str(below)).stdout == "", "nothing to do"
     (below / "complete").write_text("made anew")
     assert "Making" in make(above, requirements, "--over", str(below)).stdout, "it follows the one below"
+    assert "Making" in make(above, requirements).stdout, "it stands alone now"
 
 
 def test_a_python_that_is_too_old_is_told(monkeypatch):

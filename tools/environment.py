@@ -23,7 +23,7 @@ def main(folder, requirements, *options):
     check_python()
     below = options[options.index("--over") + 1] if "--over" in options else None
     stamp = os.path.join(folder, "complete")
-    wanted = fingerprint(folder, requirements) + (read(os.path.join(below, "complete")) if below else "")
+    wanted = fingerprint(folder, requirements, options) + (read(os.path.join(below, "complete")) if below else "")
     if read(stamp) == wanted:
         return
     what = "%s from %s" % (folder, requirements)
@@ -84,10 +84,10 @@ def check_python():
         print("Python %s is newer than the newest one tested (%d.%d); trying all the same." % ((version,) + NEWEST))
 
 
-def fingerprint(folder, requirements):
-    """Changes with the requirements, the Python, and the place of the clone (a moved environment is broken)."""
+def fingerprint(folder, requirements, options):
+    """Changes with requirements, options, the Python, and the place of the clone (a moved environment is broken)."""
     places = sorted({os.path.abspath(folder), os.path.realpath(folder)})  # a link's, and where it leads
-    parts = [read(requirements), sys.version] + places
+    parts = [read(requirements), sys.version] + list(options) + places
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
