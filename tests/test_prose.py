@@ -37,7 +37,12 @@ ALLOWED: dict[str, dict[str, str]] = {
         "5.3": "an example",
     },
     "exercises": {"4": "workers to try"} | dict.fromkeys(["0.01", "0.02", "0.2", "0.11"], "steps to think about"),
-    "benchmark": {"30": "the budget, in benchmarks/", "45": "a budget, too", "60": "two workers' seconds in the first"},
+    "benchmark": {
+        "30": "the budget, in benchmarks/",
+        "45": "a budget, too",
+        "60": "two workers' seconds in the first",
+        "4.25": "a package's version",
+    },
     "dropout_mlp": {"512": "the middle of the space"},
     "environment": {"2023": "a year"},
     "local_searcher": {"5,000": "suggestions, in the cell below", "0.05": "seconds, in a cell below"},
