@@ -58,10 +58,10 @@ record: .venv data ## train the recorded tables' missing trials, then replay (50
 claims: .venv data ## check what the tests leave out: claims about speed, on a machine with nothing else to do
 	@IDLE_MACHINE=1 $(FULL) -m pytest -m idle
 
-bench: claims .venv-bench ## the claims, then the comparison with other systems (62 minutes; interrupted, it goes on)
+bench: claims .venv-bench ## the claims, then the comparison with other systems (60 minutes; interrupted, it goes on)
 	@$(BENCH) -m benchmarks.bench
 
-bench-cluster: .venv data .venv-bench ## compare RayBackend with ForkserverBackend (17 minutes; likewise)
+bench-cluster: .venv data .venv-bench ## compare RayBackend with ForkserverBackend (15 minutes; likewise)
 	@$(BENCH) -m benchmarks.bench cluster
 
 mutate: .venv data .venv-mutate ## change the package in many small ways: which changes do the tests see? (see CONTRIBUTING.md)

@@ -508,6 +508,7 @@ def test_a_machine_without_free_processes_loses_one_trial_not_the_server(tmp_pat
     backend = backend_for(report_epochs, preload=["may_be_full"])
     backend.warm_up()
     its_server = server_of(backend).pid
+    waiting_fork(backend)  # made before the forks begin to fail, however slow the machine is
     full.touch()
 
     def status_of_next():

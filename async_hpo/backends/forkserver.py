@@ -21,7 +21,7 @@ from typing import Any
 
 from . import sources
 
-LOST = 255  # the exit code of work whose server was killed
+LOST = 255  # the exit code of work whose server was killed, or could not fork for it
 LONGEST_MESSAGE = 50_000  # bytes; the kernel takes some 200,000, and refuses more
 READY = "ready "  # what the server answers, and JSON: files of modules -> when they were modified
 
@@ -162,7 +162,7 @@ class Work:
 
     @property
     def pid(self) -> int:
-        """Of the process, which leads a group of its own; 0 if the server was lost before it could fork."""
+        """Of the process, which leads a group of its own; 0 if the server was lost before it could fork, or can't."""
         while not self._pid and self.returncode is None:
             self._read(None)
         return self._pid
