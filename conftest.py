@@ -4,6 +4,7 @@ Here and not in tests/, so that `pytest notebooks` sees it too.
 """
 
 import os
+import signal
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from async_hpo.plots.style import PHONE_MIME
 from tools.notebooks import ROOT, notebooks
 
 IDLE = os.environ.get("IDLE_MACHINE") == "1"
+
+# What a script's shell starts in the background ignores interrupts, and so would all that tests start, and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ORDER = {path.name: position for position, path in enumerate(notebooks())}
 #: Files that run one after the other where two run side by side: what one reads from another, and one Ray at a time.
 TOGETHER = {"scheduler": "chapter", "visualization": "chapter"}

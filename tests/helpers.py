@@ -166,14 +166,12 @@ def assert_failed_alone(run, trial_id):
 
 
 PROGRAM = """
-import pathlib, signal, sys
+import pathlib, sys
 from syne_tune import Tuner
 from syne_tune.config_space import uniform
 from syne_tune.optimizer.baselines import RandomSearch
 from async_hpo import BACKEND
 from async_hpo.search import book_options
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it otherwise
 
 def objective(x):  # defined in the main script, which is not run again in a trial
     import os, pathlib, time
@@ -217,8 +215,12 @@ def results_of(folder, name):
         return None
 
 
-def wait_for_results(folder, name, n_trials=2):
+def wait_for_results(folder, name, process, n_trials=2):
+    """Of a program, or of a notebook's kernel, while it runs."""
+
     def enough():
+        if not alive([process.pid]):
+            raise AssertionError(f"it ended too early: {process.stderr.read() if hasattr(process, 'stderr') else ''}")
         results = results_of(folder, name)
         return results is not None and len(results) >= 10 and results.trial_id.nunique() == n_trials
 

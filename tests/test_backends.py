@@ -132,7 +132,7 @@ def test_a_child_left_behind_ends_with_its_trial(backend_for, folder):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_trials_end_with_the_driver(name_of_backend, folder, how):
     process = start_program(folder, "program", program(name_of_backend, folder))
-    results = wait_for_results(folder, "program")
+    results = wait_for_results(folder, "program", process)
     children = psutil.Process(process.pid).children(recursive=True)
     if how == signal.SIGKILL:  # Ray's own agents look for their dead node for another minute
         children = [child for child in children if "Agent" not in child.cmdline()[0]]
@@ -152,7 +152,7 @@ def test_interrupting_a_notebook(name_of_backend, folder):
     with kernel() as (manager, client, process):
         text = program(name_of_backend, folder)
         request = client.execute(f"import sys; sys.argv = ['', 'program']\n{text}")
-        results = wait_for_results(folder, "program")
+        results = wait_for_results(folder, "program", process)
         manager.interrupt_kernel()
         assert_interrupted(client, request)
         wait_for(lambda: time.time() - (folder / "heartbeat").stat().st_mtime > 1, LONG, "the end of the trials")

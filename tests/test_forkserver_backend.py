@@ -123,8 +123,8 @@ def test_two_tuners_at_once(folder):
     text = program("ForkserverBackend", folder)
     names = ["one", "two"]
     processes = [start_program(folder, f"{name}-1", text) for name in names]
-    for name in names:
-        wait_for_results(folder, f"{name}-1")
+    for name, process in zip(names, processes, strict=True):
+        wait_for_results(folder, f"{name}-1", process)
     (folder / "stop").touch()
     for process in processes:
         _, err = process.communicate(timeout=LONG)
@@ -543,7 +543,7 @@ def test_no_fork_imports_syne_tune_anew():
 
 def test_driver_and_server_killed_in_the_same_moment_leave_no_trial(folder):
     process = start_program(folder, "program", program("ForkserverBackend", folder))
-    results = wait_for_results(folder, "program")
+    results = wait_for_results(folder, "program", process)
     (its_server,) = psutil.Process(process.pid).children()
     for victim in (its_server, process):
         victim.kill()

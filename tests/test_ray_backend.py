@@ -167,8 +167,8 @@ def test_two_tuners_at_once_on_one_cluster(cluster, folder):
     for name, n in n_workers.items():
         text = program("RayBackend", folder, n_workers=n, address=cluster.address)
         processes.append(start_program(folder, f"{name}-1", text))
-    for name, n in n_workers.items():
-        wait_for_results(folder, f"{name}-1", n)
+    for (name, n), process in zip(n_workers.items(), processes, strict=True):
+        wait_for_results(folder, f"{name}-1", process, n)
     (folder / "stop").touch()
     for process in processes:
         _, err = process.communicate(timeout=LONG)
@@ -186,7 +186,7 @@ def test_two_tuners_at_once_on_one_cluster(cluster, folder):
 def test_trials_end_with_their_driver_and_the_cluster_stays(cluster, folder):
     text = program("RayBackend", folder, address=cluster.address)
     process = start_program(folder, "program", text)
-    results = wait_for_results(folder, "program")
+    results = wait_for_results(folder, "program", process)
     trials = [int(pid) for pid in results.pid.unique()]
     assert len(alive(trials)) == 2
     process.kill()

@@ -1099,13 +1099,9 @@ def test_an_interrupt_while_trials_are_stopped_waits_until_all_is_on_disk():
             super().stop_all()
             stopped.append(True)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     stopped = []
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            play(Slow([0.5], [0.4]))
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        play(Slow([0.5], [0.4]))
     assert stopped and set(statuses_of(runs.find_run("test")).values()) == {"Stopped"}
 
 
