@@ -1,5 +1,6 @@
 """The back-ends without the book: in somebody else's project, on a scikit-learn model, with what they need alone."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,7 @@ def test_the_package_is_installed_alone(environment, tmp_path, backend):
     shutil.copy(ROOT / "LICENSE", copy)
     here = tmp_path / "here"
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", here]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, copy], check=True)
+    settings = os.environ | {"PIP_USER": "0"}  # whatever the reader's are
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, copy], env=settings, check=True)
     assert (here / "async_hpo" / "py.typed").exists()
     assert tune(environment, here, "async_hpo", backend) == "loaded ['async_hpo', 'async_hpo.paths']"

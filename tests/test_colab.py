@@ -46,8 +46,9 @@ def run(cell, in_colab, folder):
         cell.replace("/content/book", str(folder)),
         "print(os.getcwd(), sys.path[0])",
     ]
+    settings = os.environ | {"PIP_USER": "0"}  # Colab's, whatever the reader's are
     ran = subprocess.run(
-        [sys.executable, "-c", "\n".join(program)], cwd=ROOT, capture_output=True, text=True, env=os.environ
+        [sys.executable, "-c", "\n".join(program)], cwd=ROOT, capture_output=True, text=True, env=settings
     )
     return (ran.stdout.splitlines() or [""])[-1], ran.stderr
 

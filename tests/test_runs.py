@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from datetime import datetime
@@ -37,6 +38,7 @@ from syne_tune.util import name_from_base
 
 from async_hpo import callbacks, paths, progress, runs, search
 from async_hpo.chapter import lenet_config_space
+from tools.notebooks import ROOT
 
 pytestmark = pytest.mark.usefixtures("folder", "in_a_folder_of_its_own")
 
@@ -46,8 +48,13 @@ NAN = float("nan")
 
 
 @pytest.fixture
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def in_a_folder_of_its_own(monkeypatch):
+    """In the clone, as `notebooks/` is: from elsewhere, the path to Python may have a space, and Syne Tune fails."""
+    (ROOT / "_build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "_build") as folder:
+        monkeypatch.chdir(folder)
+        yield
+        monkeypatch.undo()  # before it is gone
 
 
 # --- trials that follow a script -------------------------------------------------------------------------------------
@@ -268,8 +275,6 @@ def test_no_process_is_left_when_a_run_ends_with_an_error():
 @pytest.mark.slow
 @pytest.mark.parametrize("gpus", [[], ["0"], ["0", "1"]])
 def test_a_run_writes_nothing_into_the_working_folder(tmp_path, monkeypatch, gpus):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(callbacks, "visible_gpus", lambda: gpus)
     monkeypatch.setattr(num_gpu, "_num_gpus", None)  # Syne Tune counts once a process
     nvidia_smi(tmp_path, monkeypatch, *(f"GPU {gpu}: of this test (UUID: GPU-{gpu})" for gpu in gpus))
@@ -701,7 +706,8 @@ def killed(folder):
     """Kill a tuner without warning: when that was, and what could be read just before."""
     program = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: len(results_of_program(folder)) >= 8, CAP, "results")
+        wait_for(lambda: program.poll() is not None or len(results_of_program(folder)) >= 8, CAP, "results")
+        assert program.poll() is None, "it ended too early"
         before = results_of_program(folder)
         program.kill()
         when = time.time()
