@@ -671,11 +671,12 @@ FOREVER = PROGRAM.replace("EVALUATIONS", "None")
 
 
 def processes_of(folder):
-    """Processes, zombies too, that mention `folder` in their command line."""
+    """Processes that mention `folder` in their command line, absolute or relative."""
     found = []
     for process in psutil.process_iter():
         try:
-            if any(str(folder) in part for part in process.cmdline()):
+            here = process.cwd()
+            if any(str(folder) in os.path.normpath(os.path.join(here, part)) for part in process.cmdline()):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             pass
