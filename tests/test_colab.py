@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import nbformat
 import pytest
 
 from binder.colab import missing
@@ -64,3 +65,17 @@ def test_the_cell_gets_the_book_in_colab_alone(repository, tmp_path):
 
 def test_without_an_address_it_says_what_to_write(tmp_path):
     assert "Write the book's address above" in run(colab.CELL.format(address=""), True, tmp_path / "book")[1]
+
+
+def test_the_cell_is_written_where_it_is_missing_or_another_one(tmp_path, monkeypatch):
+    path = tmp_path / "page.ipynb"
+    cells = [nbformat.v4.new_markdown_cell("# Page"), nbformat.v4.new_code_cell("1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    monkeypatch.setattr(colab, "notebooks", lambda: [path])
+    for text in ("one", "another"):
+        monkeypatch.setattr(colab, "cell", lambda text=text: text)
+        colab.write()
+        assert [one.source for one in nbformat.read(path, 4).cells] == ["# Page", text, "1"]
+        written = path.stat().st_mtime_ns
+        colab.write()
+        assert path.stat().st_mtime_ns == written, "what is right is left alone"

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from tools.site.dataframes import OWN_STYLE, TABLE, as_in_a_book
+from tools.site.dataframes import OWN_STYLE, TABLE, as_in_a_book, on_page
 
 TABLES = {
     "named": pd.DataFrame({"seconds": [1.5, 2.5], "idle": [0, 1]}, index=pd.Index([1, 2], name="workers")),
@@ -32,3 +32,11 @@ def test_it_brings_no_style_of_its_own():
     html = TABLES["plain"]._repr_html_()
     assert "<style" in html and "<style" not in OWN_STYLE.sub("", html)
     assert "border" not in as_in_a_book(TABLE.findall(html)[0])
+
+
+def test_a_page_has_them_in_place_of_pandas_own():
+    html = TABLES["named"]._repr_html_()
+    context = {"body": f"<p>Before.</p>{html}<p>After.</p>"}
+    on_page(None, "page", "page.html", context, None)
+    assert context["body"].startswith("<p>Before.</p>") and context["body"].endswith("<p>After.</p>")
+    assert as_in_a_book(TABLE.findall(html)[0]) in context["body"] and "<style" not in context["body"]

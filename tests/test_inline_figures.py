@@ -132,13 +132,13 @@ def test_the_page_is_made_without_them():
 
 def test_a_caption_becomes_the_figures():
     figure = code({"image/svg+xml": "a"}, mystnb={"figure": {"name": "fig-a"}, "image": {"alt": "A line."}})
-    cells = [code(), figure, caption("What to see:\n", "a line.", ""), code()]
-    first, captioned, last = as_read(cells)
+    cells = [code(), code(), figure, caption("What to see:\n", "a line.", ""), code()]
+    first, second, captioned, last = as_read(cells)
     assert captioned["metadata"]["mystnb"] == {
         "figure": {"name": "fig-a", "caption": "What to see:\na line."},
         "image": {"alt": "A line."},
     }
-    assert (first, last) == (code(), code())
+    assert (first, second, last) == (code(), code(), code())
 
 
 def test_a_page_that_is_no_notebook_is_left_alone():

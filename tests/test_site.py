@@ -137,6 +137,15 @@ def test_the_repository_of_github_actions(monkeypatch):
     assert ways_in.from_github_actions() == "https://git.example.org/someone/a-book"
 
 
+def test_codespaces_is_one_of_the_launch_buttons_and_of_no_others():
+    config = SimpleNamespace(html_baseurl="", book_address="", book_repository="https://github.com/someone/a-book")
+    groups = [{"label": label, "buttons": []} for label in ("download-buttons", "launch-buttons", "source-buttons")]
+    ways_in.add_addresses(SimpleNamespace(config=config), "page", "page.html", {"header_buttons": groups}, None)
+    (button,) = groups[1]["buttons"]
+    assert button["url"] == "https://codespaces.new/someone/a-book?quickstart=1"
+    assert not groups[0]["buttons"] and not groups[2]["buttons"]
+
+
 def test_how_to_cite():
     cited = yaml.safe_load((ROOT / citation.FILE).read_text())
     text = citation.bibtex(cited, "https://github.com/someone/a-book")

@@ -60,7 +60,7 @@ MODULES = {
     "async_hpo/backends/objective.py": Tests("tests/test_objective.py"),
     "async_hpo/backends/gpus.py": Tests("tests/test_gpus.py"),
     "tools/colab.py": Tests("tests/test_colab.py"),
-    "tools/figures.py": Tests("tests/test_prose.py"),
+    "tools/figures.py": Tests("tests/test_prose.py tests/test_plots.py"),
     "tools/site/captions.py": Tests("tests/test_inline_figures.py"),
     "tools/site/citation.py": Tests("tests/test_site.py"),
     "tools/site/dataframes.py": Tests("tests/test_dataframes.py"),
