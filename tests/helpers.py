@@ -216,23 +216,27 @@ def results_of(folder, name):
 
 
 def wait_for_results(folder, name, process, n_trials=2):
-    """Of a program, or of a notebook's kernel, while it runs."""
+    """Of a program, or of a notebook's kernel."""
 
     def enough():
-        if not alive([process.pid]):
-            raise AssertionError(f"it ended too early: {process.stderr.read() if hasattr(process, 'stderr') else ''}")
         results = results_of(folder, name)
         return results is not None and len(results) >= 10 and results.trial_id.nunique() == n_trials
 
-    wait_for(enough, LONG, "results")
+    wait_for(enough, LONG, "results", process)
     return results_of(folder, name)
 
 
-def wait_for(condition, seconds, what):
-    """Call `condition` until it returns something true, and return that; `seconds` later the test fails."""
+def wait_for(condition, seconds, what, process=None):
+    """Call `condition` until it returns something true, and return that; `seconds` later the test fails.
+
+    So it does when the process has ended that was to bring it about.
+    """
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        if process is not None and not alive([process.pid]):
+            said = process.communicate(timeout=LONG)[1] if isinstance(process, subprocess.Popen) else ""
+            raise AssertionError(f"waited for {what} of a process that has ended: {said}")
         time.sleep(0.05)
     return value
 

@@ -1,6 +1,5 @@
 """The back-ends without the book: in somebody else's project, on a scikit-learn model, with what they need alone."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tools.environment import own_variables
 from tools.notebooks import ROOT
 
 pytestmark = pytest.mark.slow
@@ -118,7 +118,6 @@ def test_the_package_is_installed_alone(environment, tmp_path, backend):
     shutil.copy(ROOT / "LICENSE", copy)
     here = tmp_path / "here"
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", here]
-    settings = os.environ | {"PIP_USER": "0"}  # whatever the reader's are
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, copy], env=settings, check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, copy], env=own_variables(), check=True)
     assert (here / "async_hpo" / "py.typed").exists()
     assert tune(environment, here, "async_hpo", backend) == "loaded ['async_hpo', 'async_hpo.paths']"

@@ -1,6 +1,5 @@
 """Google Colab, as far as it can be had without it: a kernel that has `google.colab`, and an address to clone from."""
 
-import os
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ import pytest
 
 from binder.colab import missing
 from tools import colab
+from tools.environment import own_variables
 from tools.notebooks import ROOT
 
 LOCK = """# Install with: pip install -r
@@ -47,9 +47,8 @@ def run(cell, in_colab, folder):
         cell.replace("/content/book", str(folder)),
         "print(os.getcwd(), sys.path[0])",
     ]
-    settings = os.environ | {"PIP_USER": "0"}  # Colab's, whatever the reader's are
     ran = subprocess.run(
-        [sys.executable, "-c", "\n".join(program)], cwd=ROOT, capture_output=True, text=True, env=settings
+        [sys.executable, "-c", "\n".join(program)], cwd=ROOT, capture_output=True, text=True, env=own_variables()
     )
     return (ran.stdout.splitlines() or [""])[-1], ran.stderr
 
