@@ -29,6 +29,10 @@ def other_objective(x, n, max_epochs):
     objective(x, n, max_epochs)
 
 
+def objective_that_fails(x, n, max_epochs):
+    raise RuntimeError("before the first report")
+
+
 N_TRIALS = 5
 
 
@@ -70,6 +74,10 @@ def n_runs(folder):
     return len(list(folder.glob("record-quick-*")))
 
 
+def newest_run(folder):
+    return runs.read_run(max(folder.glob("record-quick-*")))
+
+
 def as_if_killed_before_the_table_was_written(table, folder):
     table.unlink()
     for mark in folder.glob(f"*/{record.IN_TABLE}"):
@@ -77,18 +85,20 @@ def as_if_killed_before_the_table_was_written(table, folder):
 
 
 @pytest.mark.slow
-def test_recording_goes_on_where_it_was(recorded, folder, capsys):
+@pytest.mark.parametrize("kept", [[1, 3], [0, 1, 2, 3]], ids=["several missing", "fewer missing than workers"])
+def test_recording_goes_on_where_it_was(recorded, folder, kept, capsys):
     whole = tables.read_table(recorded)
     assert list(whole.trial.unique()) == [*range(N_TRIALS)] and len(whole) == 3 * N_TRIALS
     wanted = record.configurations(TABLES["quick"])
     found = whole.groupby("trial")[["config_x", "config_n"]].first()
     assert found.to_numpy().tolist() == [[config["x"], config["n"]] for config in wanted]
-    record.write(whole[whole.trial.isin([1, 3])], recorded, TABLES["quick"].digest)
+    record.write(whole[whole.trial.isin(kept)], recorded, TABLES["quick"].digest)
     record.record("quick", minutes=10)
     again = tables.read_table(recorded)
     assert list(again.trial.unique()) == [*range(N_TRIALS)]
-    kept = [frame[frame.trial.isin([1, 3])].reset_index(drop=True) for frame in (whole, again)]
-    pd.testing.assert_frame_equal(*kept)
+    assert len(newest_run(folder).trials) == N_TRIALS - len(kept)  # nothing else was trained
+    before, after = (frame[frame.trial.isin(kept)].reset_index(drop=True) for frame in (whole, again))
+    pd.testing.assert_frame_equal(before, after)
     capsys.readouterr()
     record.record("quick", minutes=10)
     assert capsys.readouterr().out == f"quick: {N_TRIALS} of {N_TRIALS} trials recorded\n"
@@ -100,6 +110,28 @@ def test_what_a_killed_recording_had_finished_is_kept(recorded, folder):
     whole = recorded.read_text()
     as_if_killed_before_the_table_was_written(recorded, folder)
     assert record.update("quick").trial.nunique() == N_TRIALS and recorded.read_text() == whole
+
+
+@pytest.mark.slow
+def test_trials_that_a_shorter_table_does_not_ask_for_are_left_out(recorded, folder, monkeypatch, capsys):
+    whole = tables.read_table(recorded)
+    as_if_killed_before_the_table_was_written(recorded, folder)
+    monkeypatch.setitem(TABLES, "quick", QUICK._replace(n_trials=3))
+    record.update("quick")
+    (run,) = folder.iterdir()
+    told = f"{run.name}: 2 trials of configurations that the table does not ask for, not used\n"
+    assert capsys.readouterr().out == told
+    pd.testing.assert_frame_equal(tables.read_table(recorded), whole[whole.trial < 3])
+
+
+@pytest.mark.slow
+def test_a_run_without_a_report_adds_nothing_and_stops_no_later_one(table, folder, monkeypatch, capsys):
+    monkeypatch.setitem(TABLES, "quick", QUICK._replace(objective=f"{__name__}:{objective_that_fails.__name__}"))
+    for _ in range(2):
+        record.record("quick", minutes=10)
+        out = capsys.readouterr().out
+        assert out.startswith("quick: 0 of 5 trials recorded\n") and out.endswith("quick: 0 of 5 trials recorded\n")
+    assert n_runs(folder) == 2 and not table.exists()
 
 
 @pytest.mark.slow

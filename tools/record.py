@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from syne_tune import StoppingCriterion
 from syne_tune.config_space import Domain
-from syne_tune.optimizer.baselines import RandomSearch
+from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
+from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
 from async_hpo import FASHION_MNIST, ForkserverBackend, paths, runs
 from async_hpo.search import search
@@ -100,7 +101,7 @@ def update(name: str) -> pd.DataFrame:
         found.append(pd.read_csv(path, skiprows=1))
     folders = [*_new_runs(name, table.digest)]
     wanted = configurations(table)
-    found += [_finished(runs.read_run(folder), wanted) for folder in folders]
+    found += [_finished(run, wanted) for run in map(runs.read_run, folders) if len(run.finished)]
     if not found:
         return pd.DataFrame(columns=["trial"])
     rows = pd.concat(found).drop_duplicates(["trial", "epoch"]).sort_values(["trial", "epoch"])
@@ -132,10 +133,14 @@ def write(rows: pd.DataFrame, path: Path, digest: str) -> None:
 
 def _finished(run: runs.Run, wanted: list[dict[str, Any]]) -> pd.DataFrame:
     trials = run.finished.set_index("trial_id")
-    reports = run.reports[run.reports.trial_id.isin(trials.index)]
     columns = [f"config_{key}" for key in wanted[0]]
     numbers = {_key(config.values()): number for number, config in enumerate(wanted)}
-    trial = [numbers[_key(row)] for row in reports[columns].itertuples(index=False, name=None)]
+    found = [numbers.get(_key(row)) for row in run.reports[columns].itertuples(index=False, name=None)]
+    number = pd.Series(found, run.reports.index, "Int64")
+    if others := run.reports.trial_id[number.isna()].nunique():  # the list was longer then
+        print(f"{run.name}: {others} trials of configurations that the table does not ask for, not used")
+    reports = run.reports[run.reports.trial_id.isin(trials.index) & number.notna()]
+    trial = number[reports.index].tolist()
     return pd.DataFrame(
         {"trial": trial}
         | {column: [wanted[number][key] for number in trial] for key, column in zip(wanted[0], columns, strict=True)}
@@ -151,6 +156,14 @@ def _key(values: Iterable[float]) -> tuple[str, ...]:
     return tuple(f"{value:.9g}" for value in values)  # what a CSV file keeps of a number, and what pandas reads
 
 
+class _Listed(BaseSearcher):
+    """Suggests what is listed and then nothing, which ends a tuner. A criterion that counts comes too late where
+    several workers are free at once."""
+
+    def suggest(self, **kwargs: Any) -> dict[str, Any] | None:
+        return self._next_points_to_evaluate()
+
+
 def record(name: str, minutes: float) -> None:
     table = TABLES[name]
     done = set(update(name).trial)
@@ -158,18 +171,16 @@ def record(name: str, minutes: float) -> None:
     print(f"{name}: {len(done)} of {table.n_trials} trials recorded")
     if not missing:
         return
-    started = StoppingCriterion(
-        max_wallclock_time=minutes * 60,
-        max_num_trials_started=len(missing) - 1,  # it stops at one more
-    )
     try:
         search(
             ForkserverBackend(table.function, table.config_space, share=[FASHION_MNIST]),
-            RandomSearch(table.config_space, metrics=["validation_error"], points_to_evaluate=missing),
+            SingleFidelityScheduler(
+                table.config_space, metrics=["validation_error"], searcher=_Listed(table.config_space, missing)
+            ),
             f"record-{name}",
             seconds=None,
             n_workers=N_WORKERS,
-            stop_criterion=started,
+            stop_criterion=StoppingCriterion(max_wallclock_time=minutes * 60),
             wait_trial_completion_when_stopping=True,
             metadata={"made_from": table.digest},
         )
