@@ -232,13 +232,15 @@ def wait_for(condition, seconds, what, process=None):
     So it does when the process has ended that was to bring it about.
     """
     end = time.monotonic() + seconds
-    while not (value := condition()):
+    while True:
+        ended = process is not None and not alive([process.pid])  # asked first: it may have done it at its end
+        if value := condition():
+            return value
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        if process is not None and not alive([process.pid]):
+        if ended:
             said = process.communicate(timeout=LONG)[1] if isinstance(process, subprocess.Popen) else ""
             raise AssertionError(f"waited for {what} of a process that has ended: {said}")
         time.sleep(0.05)
-    return value
 
 
 def alive(pids):

@@ -74,10 +74,6 @@ def n_runs(folder):
     return len(list(folder.glob("record-quick-*")))
 
 
-def newest_run(folder):
-    return runs.read_run(max(folder.glob("record-quick-*")))
-
-
 def as_if_killed_before_the_table_was_written(table, folder):
     table.unlink()
     for mark in folder.glob(f"*/{record.IN_TABLE}"):
@@ -96,7 +92,7 @@ def test_recording_goes_on_where_it_was(recorded, folder, kept, capsys):
     record.record("quick", minutes=10)
     again = tables.read_table(recorded)
     assert list(again.trial.unique()) == [*range(N_TRIALS)]
-    assert len(newest_run(folder).trials) == N_TRIALS - len(kept)  # nothing else was trained
+    assert len(runs.find_run("record-quick").trials) == N_TRIALS - len(kept)  # nothing else was trained
     before, after = (frame[frame.trial.isin(kept)].reset_index(drop=True) for frame in (whole, again))
     pd.testing.assert_frame_equal(before, after)
     capsys.readouterr()

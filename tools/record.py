@@ -101,7 +101,8 @@ def update(name: str) -> pd.DataFrame:
         found.append(pd.read_csv(path, skiprows=1))
     folders = [*_new_runs(name, table.digest)]
     wanted = configurations(table)
-    found += [_finished(run, wanted) for run in map(runs.read_run, folders) if len(run.finished)]
+    found += [_finished(run, wanted) for run in map(runs.read_run, folders) if len(run.reports)]
+    found = [rows for rows in found if len(rows)]
     if not found:
         return pd.DataFrame(columns=["trial"])
     rows = pd.concat(found).drop_duplicates(["trial", "epoch"]).sort_values(["trial", "epoch"])
@@ -132,15 +133,15 @@ def write(rows: pd.DataFrame, path: Path, digest: str) -> None:
 
 
 def _finished(run: runs.Run, wanted: list[dict[str, Any]]) -> pd.DataFrame:
-    trials = run.finished.set_index("trial_id")
     columns = [f"config_{key}" for key in wanted[0]]
     numbers = {_key(config.values()): number for number, config in enumerate(wanted)}
     found = [numbers.get(_key(row)) for row in run.reports[columns].itertuples(index=False, name=None)]
-    number = pd.Series(found, run.reports.index, "Int64")
-    if others := run.reports.trial_id[number.isna()].nunique():  # the list was longer then
+    in_table = pd.Series(found, run.reports.index, "Int64")
+    if others := run.reports.trial_id[in_table.isna()].nunique():  # the list was longer then
         print(f"{run.name}: {others} trials of configurations that the table does not ask for, not used")
-    reports = run.reports[run.reports.trial_id.isin(trials.index) & number.notna()]
-    trial = number[reports.index].tolist()
+    trials = run.finished.set_index("trial_id")
+    reports = run.reports[run.reports.trial_id.isin(trials.index) & in_table.notna()]
+    trial = in_table[reports.index].tolist()
     return pd.DataFrame(
         {"trial": trial}
         | {column: [wanted[number][key] for number in trial] for key, column in zip(wanted[0], columns, strict=True)}
@@ -157,9 +158,9 @@ def _key(values: Iterable[float]) -> tuple[str, ...]:
 
 
 class _Listed(BaseSearcher):
-    """Suggests what is listed and then nothing, which ends a tuner. A criterion that counts comes too late where
-    several workers are free at once."""
+    """Suggests what is listed and then nothing, which ends the run."""
 
+    # A criterion that counts started trials comes too late where several workers are free at once.
     def suggest(self, **kwargs: Any) -> dict[str, Any] | None:
         return self._next_points_to_evaluate()
 
