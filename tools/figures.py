@@ -44,21 +44,16 @@ def _schedules(n_trials: int, workers: dict[str, tuple[int, bool]]) -> tuple[Fig
 
 def a_trial() -> tuple[Figure, str]:
     """One worker's time, and what its parts are called. Not to scale."""
-    description = "A trial on a worker, not to scale: order, start-up, training, reports, end, gap, the next order"
-    return _draw_a_trial(), description
-
-
-@style.for_pages_and_phones
-def _draw_a_trial() -> Figure:
-    figure, ax = plt.subplots(figsize=(style.width(), 2.2))
+    figure, ax = plt.subplots(figsize=style.size(2.2))
     order, first, reports, next_order, next_line, next_first = 0.0, 2.0, (4.0, 6.0, 8.0), 10.2, 11.6, 12.6
     end = reports[-1]
     bar: dict[str, Any] = {"height": 0.8, "edgecolor": "white"}
-    ax.barh(0, first - order, left=order, color=style.INK, alpha=0.35, **bar)
-    ax.barh(0, end - first, left=first, color=style.INK, **bar)
+    start_up = style.paler(style.TRIAL, style.START_UP)
+    ax.barh(0, first - order, left=order, color=start_up, **bar)
+    ax.barh(0, end - first, left=first, color=style.TRIAL, **bar)
     ax.barh(0, next_order - end, left=end, color=style.WAITING, **bar)
-    ax.barh(0, next_first - next_order, left=next_order, color=style.INK, alpha=0.35, **bar)
-    ax.barh(0, 0.8, left=next_first, color=style.INK, **bar)
+    ax.barh(0, next_first - next_order, left=next_order, color=start_up, **bar)
+    ax.barh(0, 0.8, left=next_first, color=style.TRIAL, **bar)
     for text, at in (("start-up", 1.0), ("training and validation", 5.0), ("gap", 9.1)):
         ax.text(at, 0, text, ha="center", va="center", color="black" if text == "start-up" else "white")
     ax.plot(reports, [0.55] * 3, "v", color="black", markersize=6)
@@ -70,7 +65,7 @@ def _draw_a_trial() -> Figure:
         next_line: "first\nline",
     }
     for at, text in marks.items():
-        ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom", fontsize=9.5)
+        ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom")
     for text, begin, until, height in (
         ("busy", order, end, -0.7),
         ("idle", end, next_order, -0.7),
@@ -78,25 +73,22 @@ def _draw_a_trial() -> Figure:
         ("latency", end, next_line, -1.4),
     ):
         ax.annotate("", (begin, height), (until, height), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
-        ax.text((begin + until) / 2, height - 0.05, text, ha="center", va="top", fontsize=10)
+        ax.text((begin + until) / 2, height - 0.05, text, ha="center", va="top")
     ax.set(xlim=(-0.1, 13.5), ylim=(-2, 1.7))
     ax.set_axis_off()
-    return figure
+    return figure, "A trial on a worker, not to scale: order, start-up, training, reports, end, gap, the next order"
 
 
 FIGURES = {"three-schedules": three_schedules, "two-schedules": two_schedules, "a-trial": a_trial}
 
 
 def draw(folder: Path = STATIC) -> None:
-    """Each as an SVG file, and as another one for phones."""
-    for name, make in FIGURES.items():
-        with plt.style.context(style.STYLE):
+    """Each as an SVG file. It carries no date: drawn again, it is the same file."""
+    with plt.style.context(style.STYLE):
+        for name, make in FIGURES.items():
             figure, description = make()
-            metadata = {"Date": None, "Description": description}  # the same file again
-            for drawing, suffix in ((figure, ".svg"), (style.phones_figure(figure), style.PHONE_SUFFIX)):
-                if drawing is not None:
-                    drawing.savefig(folder / f"{name}{suffix}", format="svg", metadata=metadata)
-        plt.close(figure)
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Description": description})
+            plt.close(figure)
 
 
 def table_is_there() -> bool:

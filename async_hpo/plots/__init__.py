@@ -1,6 +1,6 @@
 """Every figure's one home. Functions draw what `runs`, `schedule` and `compare` compute, and return the figure.
 
-Each is drawn at two widths, a page's and a phone's: the book shows the one that fits, a notebook the wide one.
+One drawing serves a page and a phone: narrow enough for its text to be legible on either.
 """
 
 from async_hpo.plots.bars import compared, images_per_second, seconds_of_a_trial, seconds_per_epoch

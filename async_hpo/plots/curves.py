@@ -12,20 +12,18 @@ if TYPE_CHECKING:  # it takes seconds to import
     from async_hpo.runs import Run
 
 
-@style.for_pages_and_phones
 def learning_curve(reports: pd.DataFrame, metric: str = "validation_error") -> Figure:
     """One trial: its metric after each epoch. `reports` has the columns `epoch` and `metric`."""
     figure, ax = plt.subplots()
-    ax.plot(reports.epoch, reports[metric], marker="o", color=style.INK)
+    ax.plot(reports.epoch, reports[metric], marker="o", color=style.TRIAL)
     ax.set(xlabel="epoch", ylabel=style.label(metric), ylim=(0, 1), xticks=reports.epoch)
     return figure
 
 
-@style.for_pages_and_phones
 def learning_curves(run: "Run") -> Figure:
     """All trials: their metric over wall-clock time, one colour a trial, its number at the last report. Dotted, from a
     trial's order to its first report: it is in progress, and nothing is known yet."""
-    figure, ax = plt.subplots()
+    figure, ax = plt.subplots(figsize=style.size(3.4))
     starts = run.trials.set_index("trial_id").start
     for trial_id, reports in run.reports.groupby("trial_id"):
         color, first = style.trial_color(trial_id), reports.iloc[0]
@@ -33,7 +31,13 @@ def learning_curves(run: "Run") -> Figure:
         ax.plot(reports.time, reports[run.metric], marker=".", color=color)
         last = reports.iloc[-1]
         ax.annotate(
-            trial_id, (last.time, last[run.metric]), (4, 0), textcoords="offset points", color=color, va="center"
+            trial_id,
+            (last.time, last[run.metric]),
+            (3, 0),
+            textcoords="offset points",
+            color=color,
+            va="center",
+            fontsize="small",
         )
     ax.set(
         xlabel="wall-clock time [s]", ylabel=style.label(run.metric), xlim=(0, run.wallclock_time * 1.03), ylim=(0, 1)
@@ -41,15 +45,14 @@ def learning_curves(run: "Run") -> Figure:
     return figure
 
 
-@style.for_pages_and_phones
 def incumbent(run: "Run") -> Figure:
     """The best metric so far over wall-clock time, as steps; points where it improved."""
     figure, ax = plt.subplots()
     best = run.incumbent()
     improved = best[best[run.metric].diff() != 0]  # the first one has no difference, which is not 0
     until_the_end = pd.concat([best, best.tail(1).assign(time=run.wallclock_time)])
-    ax.step(until_the_end.time, until_the_end[run.metric], where="post", color=style.INK)
-    ax.plot(improved.time, improved[run.metric], "o", color=style.INK)
+    ax.step(until_the_end.time, until_the_end[run.metric], where="post", color=style.TRIAL)
+    ax.plot(improved.time, improved[run.metric], "o", color=style.TRIAL)
     ax.set(
         xlabel="wall-clock time [s]",
         ylabel=f"best {style.label(run.metric)}",
@@ -59,25 +62,19 @@ def incumbent(run: "Run") -> Figure:
     return figure
 
 
-@style.for_pages_and_phones
 def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figure:
     """Incumbent trajectories over a log axis of the workers' time taken together: medians as steps, quartiles as bands.
     Where workers share the work perfectly, all lie on one another. `named`: number of workers -> `compare.bands`, whose
     `time` is workers x seconds. `targets`: label -> an error, a dashed line; the axis ends above the largest.
 
     Raises:
-        IndexError: a median never comes down to the axis, whose end is 1.5 times the largest target.
         ValueError: there is no line, or no target.
     """
-    figure, ax = plt.subplots()
+    figure, ax = plt.subplots(figsize=style.size(3.4))
     bottom, top = 0.9 * min(band.low.min() for band in named.values()), 1.5 * max(targets.values())
     for number, (name, band) in enumerate(named.items()):
         color = plt.colormaps["plasma"](0.48 * number / max(1, len(named) - 1))  # in order; beyond, too pale to read
         _band(ax, band, name, color, drawstyle="steps-post")
-        first = band[band["median"] <= top].iloc[0]  # its name stands where it begins, or enters
-        at = (first.time, top if first.time > band.time.iloc[0] else first["median"])
-        text = name if number < len(named) - 1 else f"{name} workers"
-        ax.annotate(text, at, (0, 3), textcoords="offset points", color=color, weight="bold", annotation_clip=False)
     for name, error in targets.items():
         ax.axhline(error, color="black", linestyle="--", linewidth=1)
         ax.annotate(
@@ -85,10 +82,10 @@ def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figu
         )
     ax.set_xscale("log")
     ax.set(xlabel="workers x wall-clock time [s]", ylabel="best validation error", ylim=(bottom, top))
+    figure.legend(loc="outside upper center", ncols=7, title="workers", handlelength=1, columnspacing=1)
     return figure
 
 
-@style.for_pages_and_phones
 def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame]] | None = None) -> Figure:
     """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps. `bands`:
     method -> `compare.bands`; `real`: method -> its runs' incumbents, with columns `time` and `validation_error`.
@@ -96,7 +93,7 @@ def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame
     Raises:
         ValueError: there is no method.
     """
-    figure, ax = plt.subplots()
+    figure, ax = plt.subplots(figsize=style.size(3.4))
     for number, (name, band) in enumerate(bands.items()):
         color, dashes = style.look_of(number)
         _band(ax, band, name, color, linestyle=dashes)
@@ -107,7 +104,7 @@ def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame
     margin = 0.25 * (high - low) or 0.01  # methods that never improve still need a height
     ax.set(xlabel="wall-clock time [s]", ylabel="best validation error", ylim=(low - margin, high + margin))
     ax.set_xlim(0, ends.time.max())
-    style.name_lines(ax)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

@@ -7,22 +7,20 @@ from matplotlib.figure import Figure
 from async_hpo.plots import style
 
 
-@style.for_pages_and_phones
 def scaling(measured: pd.DataFrame, ideal: float) -> Figure:
     """Reports per second against the number of workers, both on log scales: `measured` (columns `workers` and
     `reports_per_second`, a row a measurement), and `ideal`, the reports per second that one worker's trials make."""
     figure, ax = plt.subplots()
     workers = measured.workers.unique()
     ax.plot(workers, ideal * workers, label="all that trials report", **style.IDEAL)
-    ax.plot(measured.workers, measured.reports_per_second, "o", color=style.INK, label="received by the tuner")
+    ax.plot(measured.workers, measured.reports_per_second, "o", color=style.TRIAL, label="received by the tuner")
     _log_axis_of_workers(ax, workers)
     ax.set_yscale("log", base=10)
     ax.set_ylabel("reports per second")
-    style.name_lines(ax)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
-@style.for_pages_and_phones
 def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | None = None) -> Figure:
     """Speed-up against the number of workers (the index), on log axes, with the ideal line. `named`: line -> columns
     `speed-up`, `low` and `high` (see `compare.speed_up`), one line at least; `points`: the same of single values, with
@@ -31,7 +29,7 @@ def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | N
     Raises:
         KeyError: a table has no column `speed-up`.
     """
-    figure, ax = plt.subplots()
+    figure, ax = plt.subplots(figsize=style.size(3.6))
     for number, (name, table) in enumerate(named.items()):
         color, dashes = style.look_of(number)
         ax.plot(table.index, table["speed-up"], dashes, marker="o", markersize=4, color=color, label=name)
@@ -41,11 +39,10 @@ def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | N
     _log_axis_of_workers(ax, table.index)
     ax.set_yscale("log", base=2)
     ax.set(ylabel="speed-up", yticks=table.index, yticklabels=table.index)
-    style.name_lines(ax)
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
-@style.for_pages_and_phones
 def slowed_by_waiting(ratios: pd.DataFrame, points: dict[str, pd.DataFrame] | None = None) -> Figure:
     """How many times faster workers are that don't wait, against the number of workers (the index). `ratios` has a line
     a column; columns named `<line> low` and `<line> high` are a band. `points`: as in `speed_up`, of `ratio`.
@@ -53,7 +50,7 @@ def slowed_by_waiting(ratios: pd.DataFrame, points: dict[str, pd.DataFrame] | No
     Raises:
         KeyError: one end of a band is missing, or `ratio` in one of the points.
     """
-    figure, ax = plt.subplots()
+    figure, ax = plt.subplots(figsize=style.size(3.6))
     lines = [name for name in ratios if not name.endswith((" low", " high"))]
     for number, name in enumerate(lines):
         color, dashes = style.look_of(number)
@@ -63,7 +60,7 @@ def slowed_by_waiting(ratios: pd.DataFrame, points: dict[str, pd.DataFrame] | No
     _draw_points(ax, points, lines, "ratio")
     _log_axis_of_workers(ax, ratios.index)
     ax.set_ylabel("times faster without waiting")
-    style.name_lines(ax)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

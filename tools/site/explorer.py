@@ -11,6 +11,7 @@ Its words stand in the scripts, in English, as `_("...")`; their translations co
 
 import csv
 import json
+import runpy
 from pathlib import Path
 
 from babel.messages.extract import extract
@@ -19,15 +20,18 @@ from sphinx.application import Sphinx
 from sphinx.locale import get_translation
 
 from tools.languages import SOURCE
+from tools.site.inline_figures import on_page
 
 _ = get_translation("site")
 KEYWORDS = {"_": None}
+COLORS = "colors.css"
 SCRIPTS = ("schedule.js", "explorer-panel.js", "explorer.js")  # in this order
 
 
 def setup(app: Sphinx) -> None:
     app.connect("doctree-read", depend_on_table)
     app.connect("html-page-context", add_to_page)
+    app.connect("build-finished", write_colors)
 
 
 def recorded_durations(path: Path) -> list[float]:
@@ -58,7 +62,16 @@ def add_to_page(app: Sphinx, pagename: str, templatename: str, context: dict, do
     app.add_js_file(None, body=durations, type="application/json", id="recorded-durations")
     for script in SCRIPTS:
         app.add_js_file(script, loading_method="defer")
+    app.add_css_file(COLORS)
     app.add_css_file("explorer.css")
+
+
+def write_colors(app: Sphinx, exception: Exception | None) -> None:
+    """The figures' colours, for style sheets: `var(--waiting)` is what waiting has on this page, light or dark."""
+    if not exception and app.builder.format == "html":
+        colors = runpy.run_path(str(Path(app.srcdir, "async_hpo", "plots", "colors.py")))
+        rules = "; ".join(f"--{name.lower()}: {on_page(colors[name])}" for name in ("TRIAL", "WAITING"))
+        Path(app.outdir, "_static", COLORS).write_text(f":root {{ {rules} }}\n", encoding="utf-8")
 
 
 def words(folder: Path) -> list[str]:
@@ -76,4 +89,4 @@ def _explores(doctree: nodes.document) -> bool:
 
 
 def _table(app: Sphinx) -> Path:
-    return Path(app.srcdir, "book", "recordings", "cnn.csv")
+    return Path(app.srcdir, "recordings", "cnn.csv")

@@ -11,8 +11,6 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from tools.site.inline_figures import without_blanks
-
 #: ziamath draws at this size (px); the page scales it to its own.
 SIZE = 20
 ziamath.config.precision = 2  # of these, after the decimal point
@@ -61,6 +59,11 @@ def short(picture: str, glyphs: set[str]) -> str:
     picture = GLYPH.sub(lambda glyph: glyph[0] if glyph[1] in new else "", picture)
     picture = picture.replace(' fill="currentColor"', "").replace(" />", "/>").replace("STIXTwoMathRegular_", "math-")
     return re.sub(r'(?<=\bd=")[^"]*', lambda path: without_blanks(path[0]), picture)
+
+
+def without_blanks(numbers: str) -> str:
+    """Of a path: one blank between two numbers is enough, and none is needed beside a letter or before a sign."""
+    return re.sub(r"(?<=[A-Za-z]) | (?=[A-Za-z-])", "", " ".join(numbers.split()))
 
 
 def start(picture: str, tex: str) -> str:

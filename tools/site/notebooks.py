@@ -1,11 +1,10 @@
-"""What MyST-NB gets to see of a notebook: captions where it looks for them, and no drawings that it doesn't know."""
+"""What MyST-NB gets to see of a notebook: captions where it looks for them."""
 
 import json
 
 from sphinx.application import Sphinx
 
 from tools.site.captions import with_captions
-from tools.site.inline_figures import without_drawings_for_phones
 
 
 def setup(app: Sphinx) -> None:
@@ -15,5 +14,5 @@ def setup(app: Sphinx) -> None:
 def read(app: Sphinx, docname: str, source: list[str]) -> None:
     if app.env.doc2path(docname).endswith(".ipynb"):
         notebook = json.loads(source[0])
-        notebook["cells"] = without_drawings_for_phones(with_captions(notebook["cells"]))
+        notebook["cells"] = with_captions(notebook["cells"])
         source[0] = json.dumps(notebook)
