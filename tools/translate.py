@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
@@ -35,17 +36,13 @@ def write(path: Path, catalogue: Catalog, language: str) -> None:
         write_po(file, catalogue, width=0, omit_header=True, no_location=True, ignore_obsolete=True)
 
 
-def without_page(language: str) -> list[Path]:
-    """Catalogues of pages that are no more. Those beside the folders of pages are the site's, and others' corrected."""
-    of_pages = {catalogue_of(language, template) for template in TEMPLATES.rglob("*.pot")}
-    return [path for path in sorted((LOCALE / language / "LC_MESSAGES").glob("*/**/*.po")) if path not in of_pages]
-
-
 def update(language: str) -> list[str]:
     """Renew all catalogues of a language; what of each is to be translated, or looked at, a line a message."""
     to_do = []
+    of_pages = set()
     for template in sorted(TEMPLATES.rglob("*.pot")):
         path = catalogue_of(language, template)
+        of_pages.add(path)
         catalogue = read(path, language)
         catalogue.update(read(template, SOURCE))
         for message in catalogue:
@@ -53,26 +50,20 @@ def update(language: str) -> list[str]:
                 to_do.append(f"{path}: {'fuzzy' if message.fuzzy else 'new'}: {message.id}")
         to_do += [f"{path}: removed: {message.id}" for message in catalogue.obsolete.values()]
         write(path, catalogue, language)
-    for path in without_page(language):
-        path.unlink()
-        to_do.append(f"{path}: removed")
+    # A page's catalogue is in a folder. Those beside the folders are the site's own, and others' corrected.
+    for path in sorted((LOCALE / language / "LC_MESSAGES").glob("*/**/*.po")):
+        if path not in of_pages:
+            path.unlink()
+            to_do.append(f"{path}: removed")
     return to_do
 
 
-def stale(language: str) -> list[str]:
-    """Where catalogues hold other messages than the pages do, or as many and in another order."""
-    found = [f"{path}: no page" for path in without_page(language)]
-    for template in sorted(TEMPLATES.rglob("*.pot")):
-        path = catalogue_of(language, template)
-        wanted, there = ([message.id for message in read(one, language)] for one in (template, path))
-        if wanted != there:
-            found += [f"{path}: {text}" for text in {*wanted} ^ {*there}] or [f"{path}: order"]
-    return found
-
-
 def words_of_the_site() -> Catalog:
-    """What stands in `_(...)` in the book's own extension and scripts, where Sphinx's builder doesn't look."""
+    """What Sphinx's builder doesn't look at: the book's title and author, and `_(...)` in its extension and scripts."""
+    settings = yaml.safe_load(Path("_config.yml").read_text())
     found = Catalog()
+    for text in (settings["title"], settings["author"]):
+        found.add(text)
     for module in sorted(Path("tools", "site").glob("*.py")):
         for _line, text, *_rest in extract_from_file("python", module, explorer.KEYWORDS):
             found.add(text)

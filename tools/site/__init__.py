@@ -18,11 +18,13 @@ from tools.site import (
     pages,
     stamp,
     theme,
+    untranslated,
     ways_in,
 )
 
 PARTS = (
     languages,
+    untranslated,
     korean,
     messages,
     notebooks,

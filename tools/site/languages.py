@@ -44,11 +44,11 @@ def prefer_ours(app: Sphinx, catalogue: str) -> None:
 
 def speak(app: Sphinx, config: Config) -> None:
     """What _config.yml and Jupyter Book say in English."""
-    config.project = config.html_title = _("Asynchronous Random Search")
-    config.author = _("The authors of this book")
+    config.project = config.html_title = _(config.html_title)
+    config.author = _(config.author)
     options = config.html_theme_options
     options["search_bar_text"] = _("Search this book")
-    options["logo"] = options.get("logo", {}) | {"alt_text": _("Asynchronous Random Search: the first page")}
+    options["logo"] = options.get("logo", {}) | {"alt_text": _("{}: the first page").format(config.html_title)}
     licences = _('Text CC BY 4.0, code MIT-0. Follows the section “Asynchronous Random Search” of <a href="{}">{}</a>.')
     options["extra_footer"] = "<p>{}</p>".format(licences.format("https://D2L.ai", "Dive into Deep Learning"))
     options["article_header_end"] = ["languages.html", "article-header-buttons.html"]
