@@ -1,6 +1,7 @@
 """What the notebooks of the chapter on asynchronous random search share."""
 
-from async_hpo.backends import __getattr__ as __getattr__  # ForkserverBackend and RayBackend, when asked for
+from syne_tune_workers import __getattr__ as __getattr__  # ForkserverBackend and RayBackend, when asked for
+
 from async_hpo.paths import ROOT as ROOT
 
 #: What warm workers share: the images, made once (see `share` of the back-ends).

@@ -21,9 +21,9 @@ from syne_tune.num_gpu import get_num_gpus
 from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.results_callback import StoreResultsCallback
 from syne_tune.tuner_callback import TunerCallback
+from syne_tune_workers.gpus import visible_gpus
 from tqdm import tqdm
 
-from async_hpo.backends.gpus import visible_gpus
 from async_hpo.runs import TRIALS_FILENAME
 
 

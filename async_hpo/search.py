@@ -59,7 +59,7 @@ def search(
     """Warm the workers up, run Syne Tune's `Tuner`, and return what this run did.
 
     Args:
-        trial_backend: any of Syne Tune's, or of `async_hpo.backends`.
+        trial_backend: any of Syne Tune's, or of `syne_tune_workers`.
         scheduler: of Syne Tune; its first metric is the run's.
         name: of the run: its folder is called `<name>-<date>`.
         seconds: the budget, wall-clock, from when the workers are warm; None for none.

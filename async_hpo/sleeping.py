@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from syne_tune.config_space import randint
 from syne_tune.optimizer.baselines import RandomSearch
+from syne_tune_workers import ForkserverBackend
 
-from async_hpo.backends import ForkserverBackend
 from async_hpo.paths import RECORDINGS
 from async_hpo.runs import Run
 from async_hpo.search import search

@@ -68,7 +68,7 @@ def python_backend(objective, space):
 
 
 def python_backend_allocator(objective, space):
-    from async_hpo.backends.worker import ALLOCATOR
+    from syne_tune_workers.worker import ALLOCATOR
 
     os.environ.update(ALLOCATOR)
     return python_backend(objective, space)
@@ -93,7 +93,7 @@ def ray_backend(objective, space, address=None):
 def ray_backend_on_three_nodes(objective, space):
     """Nodes with a place for one trial each, on this machine."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # read when Ray is imported
-    from async_hpo.backends import ray_cluster
+    from syne_tune_workers import ray_cluster
 
     names = ["first", "second", "third"]
     cluster, _ = ray_cluster.local_cluster(names, num_cpus=1, object_store_memory=400 * 2**20)

@@ -1,4 +1,4 @@
-"""What package and notebooks use of their libraries that is not documented: each with its reason."""
+"""What packages and notebooks use of their libraries that is not documented: each with its reason."""
 
 import ast
 import re
@@ -21,35 +21,35 @@ SYNE_TUNE = {
 }
 #: What else is undocumented: where, and its code -> why. Found by reading; a test tells when one of them is gone.
 OTHERS = {
-    ("backends/fresh.py", "current_process().daemon = False"): (
+    ("workers/syne_tune_workers/fresh.py", "current_process().daemon = False"): (
         "a daemon may have no children, and its driver does not wait for it; a trial is to have both"
     ),
-    ("backends/ray_trial.py", "logging.root.manager.loggerDict"): (
+    ("workers/syne_tune_workers/ray_trial.py", "logging.root.manager.loggerDict"): (
         "all loggers that there are, to undo what a trial did to them: `logging` lists the children of one at most"
     ),
-    ("backends/server.py", "atexit.register = self._record"): (
+    ("workers/syne_tune_workers/server.py", "atexit.register = self._record"): (
         "what libraries leave to the server's exit must not be done in its forks: `atexit` tells nobody what it has"
     ),
-    ("backends/server.py", '("logging", "weakref", "multiprocessing.util")'): (
+    ("workers/syne_tune_workers/server.py", '("logging", "weakref", "multiprocessing.util")'): (
         "Python's own exit functions, which know what a fork is, are told by the names of their modules alone"
     ),
-    ("backends/ray_cluster.py", "from ray.cluster_utils import Cluster"): (
+    ("workers/syne_tune_workers/ray_cluster.py", "from ray.cluster_utils import Cluster"): (
         "several nodes on one machine, to try things out: Ray's documentation has it among its tips for tests alone"
     ),
-    ("backends/worker.py", "Reporter.__call__ = checked"): (
+    ("workers/syne_tune_workers/worker.py", "Reporter.__call__ = checked"): (
         "what is no number becomes null in Syne Tune's `Reporter`, which has no place for a check"
     ),
-    ("check/objective.py", "Reporter.__call__ = counted"): (
+    ("async_hpo/check/objective.py", "Reporter.__call__ = counted"): (
         "after how many steps a function reports; `Reporter` tells nobody that it was called"
     ),
-    ("callbacks.py", "self.save_results_at_frequency = self._mark"): (
+    ("async_hpo/callbacks.py", "self.save_results_at_frequency = self._mark"): (
         "`StoreResultsCallback` calls it to write its file, and not in one step"
     ),
-    ("callbacks.py", "new_results[:] ="): (
+    ("async_hpo/callbacks.py", "new_results[:] ="): (
         "Syne Tune's tuner goes on with the objects that it shows its callbacks: there is no other way to drop a report"
     ),
 }
-PACKAGE = sorted((ROOT / "async_hpo").rglob("*.py"))
+PACKAGES = sorted(path for name in ("async_hpo", "workers/syne_tune_workers") for path in (ROOT / name).rglob("*.py"))
 
 
 def defined(trees):
@@ -67,7 +67,7 @@ def private(names):
 
 def test_what_it_uses_of_syne_tune_that_begins_with_an_underscore():
     theirs = private(defined(ast.parse(path.read_text()) for path in Path(syne_tune.__file__).parent.rglob("*.py")))
-    ours = [ast.parse(path.read_text()) for path in PACKAGE]
+    ours = [ast.parse(path.read_text()) for path in PACKAGES]
     ours += [syntax_tree(cell) for path in notebooks() for cell in code_cells(read(path))]
     backend = ast.parse((Path(syne_tune.__file__).parent / "backend" / "trial_backend.py").read_text())
     overridden = private(defined(ours)) & private(defined([backend]))
@@ -77,11 +77,11 @@ def test_what_it_uses_of_syne_tune_that_begins_with_an_underscore():
 
 @pytest.mark.parametrize("file, code", OTHERS)
 def test_what_else_it_uses_is_still_used(file, code):
-    assert (ROOT / "async_hpo" / file).read_text().count(code) == 1
+    assert (ROOT / file).read_text().count(code) == 1
 
 
 def test_no_private_module_is_imported_but_one():
     """`ray._private.ray_constants`, which `ray_cluster._loopback` explains."""
     pattern = r"(?:import|from) (?:multiprocessing\.(?:forkserver|popen|spawn|reduction|util)|\S*\._\w+).*"
-    found = [match for path in PACKAGE for match in re.findall(pattern, path.read_text())]
+    found = [match for path in PACKAGES for match in re.findall(pattern, path.read_text())]
     assert found == ["from ray._private import ray_constants"]

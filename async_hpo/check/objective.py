@@ -13,17 +13,17 @@ from collections.abc import Callable
 from typing import Any
 
 from syne_tune.backend.trial_status import Status
+from syne_tune_workers import ForkserverBackend
+from syne_tune_workers.function_backend import SILENT
 
 from async_hpo import FASHION_MNIST
-from async_hpo.backends import ForkserverBackend
-from async_hpo.backends.function_backend import SILENT
 from async_hpo.check.checklist import Checklist, quiet_log
 from async_hpo.check.config_space import RANGES
-from async_hpo.paths import shorten
+from async_hpo.paths import SHORT
 
 _N_EPOCHS = 3
 _N_TRAIN, _N_VALIDATION = 6_000, 1_000
-_SECONDS = shorten(25, to=250)  # for all trials; a cap alone where the tests run
+_SECONDS = 250 if SHORT else 25  # for all trials; a cap alone where the tests run
 # Learns quickly: an error and an accuracy cannot be taken for each other.
 _EASY = {"num_hiddens_1": 64, "num_hiddens_2": 64, "dropout_1": 0.1, "dropout_2": 0.1, "lr": 0.1, "batch_size": 32}
 _CHANGED = {

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from syne_tune.config_space import Domain, loguniform, randint, uniform
 from syne_tune.optimizer.schedulers.single_objective_scheduler import SingleObjectiveScheduler
+from syne_tune_workers import ForkserverBackend
 
-from async_hpo.backends import ForkserverBackend
 from async_hpo.check.checklist import Checklist, quiet_log
-from async_hpo.paths import shorten
+from async_hpo.paths import SHORT
 from async_hpo.replay import Asker
 from async_hpo.search import search
 
@@ -250,6 +250,6 @@ def _runs_for_real(checks: Checklist, S: type) -> None:
     """it runs on two real workers, where some trials fail"""
     backend = ForkserverBackend(_quick, dict(_SPACE), preload=[__name__])
     with contextlib.redirect_stdout(io.StringIO()):
-        run = search(backend, _Asked(S).scheduler, "check-of-a-searcher", seconds=shorten(10, to=100), n_trials=20)
+        run = search(backend, _Asked(S).scheduler, "check-of-a-searcher", seconds=100 if SHORT else 10, n_trials=20)
     claim = "it runs on two real workers, where some trials fail"
     checks(claim, len(run.trials) >= 20, "20 trials and more", f"{len(run.trials)} trials in 10 s")

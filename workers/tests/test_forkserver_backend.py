@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from helpers import (
+from backend_helpers import (
     LONG,
-    SMALL_CNN,
     SPACE,
     Heard,
+    Run,
     allow,
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
@@ -27,6 +27,7 @@ from helpers import (
     report_and_wait,
     report_epochs,
     report_until,
+    results_of,
     run_tuner,
     start_program,
     wait_for,
@@ -38,10 +39,7 @@ from helpers import (
 from syne_tune import StoppingCriterion
 from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.optimizer.schedulers import PopulationBasedTraining
-
-from async_hpo import FASHION_MNIST, ForkserverBackend, runs, search
-from async_hpo.backends import forkserver_backend, server, sources, worker
-from async_hpo.chapter import cnn_config_space, hpo_objective_cnn_synetune
+from syne_tune_workers import ForkserverBackend, forkserver_backend, server, sources, worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
 
@@ -73,8 +71,7 @@ def test_a_killed_trial_fails_alone_and_its_worker_goes_on(go):
     os.kill(pids_of(backend)[0], signal.SIGKILL)
     wait_for(lambda: 2 in backend._trials, LONG, "the next trial")
     go.touch()
-    tuning.join()
-    assert_failed_alone(runs.find_run("test"), 0)
+    assert_failed_alone(Run(tuning.result()), 0)
     assert "killed by SIGKILL" in backend.stderr(0)[-1]
     wait_until_ended(pids_of(backend))
 
@@ -109,9 +106,8 @@ def test_the_server_is_killed(go):
     os.kill(its_server, signal.SIGKILL)
     wait_for(lambda: 3 in backend._trials, LONG, "the next trials")
     go.touch()
-    tuning.join()
-    run = runs.find_run("test")
-    assert_nothing_lost_or_doubled(run)
+    run = Run(tuning.result())
+    assert_nothing_lost_or_doubled(run.reports)
     status = run.trials.set_index("trial_id").status
     assert set(status[:2]) == {"Failed"} and set(status[2:]) <= {"Completed", "Stopped"}
     assert len(run.finished) >= 4
@@ -131,31 +127,14 @@ def test_two_tuners_at_once(folder):
         assert process.returncode == 0, err
     pids = []
     for name in names:
-        run = runs.read_run(folder / f"{name}-1")
-        assert_nothing_lost_or_doubled(run)
-        assert run.reports.trial_id.nunique() == 2
-        pids.append(set(run.reports.pid))
+        reports = results_of(folder, f"{name}-1")
+        assert_nothing_lost_or_doubled(reports)
+        assert reports.trial_id.nunique() == 2
+        pids.append(set(reports.pid))
     assert not pids[0] & pids[1]
 
 
 # --- no shared state -------------------------------------------------------------------------------------------------
-
-
-def test_the_order_of_trials_changes_no_learning_curve():
-    one, other = ({"learning_rate": rate, **SMALL_CNN} for rate in (0.1, 0.5))
-    backend = ForkserverBackend(hpo_objective_cnn_synetune, cnn_config_space, share=[FASHION_MNIST])
-    first, second, third = (curve(backend, config) for config in (one, other, one))
-    assert first == third != second and max(first) < 0.6, "better than chance, where all would be alike"
-    # ... and each is the curve of a run in a process of its own.
-    here = search.run_here(hpo_objective_cnn_synetune, other)
-    assert list(here.validation_error) == second
-
-
-def curve(backend, config):
-    trial_id = backend.start_trial(config).trial_id
-    status, results = wait_for_end(backend, trial_id)
-    assert status == "Completed" and backend.stderr(trial_id) == []
-    return [result["validation_error"] for result in results]
 
 
 MANY_MODULES = """
@@ -172,8 +151,7 @@ def test_a_server_may_hold_any_number_of_modules_and_sees_which_were_edited(tmp_
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "many_modules.py").write_text(MANY_MODULES.replace("{FOLDER}", str(tmp_path)))
     backend = ForkserverBackend(report_epochs, SPACE, preload=["many_modules:load", __name__])
-    run_tuner(backend, max_trials=2)
-    assert len(runs.find_run("test").finished) >= 2
+    assert len(Run(run_tuner(backend, max_trials=2)).finished) >= 2
     its_server = server_of(backend)
     assert len(its_server._files) > 3000 and its_server.is_current()
     Path(tmp_path, f"{'long_' * 30}2999.py").write_text("edited")
@@ -190,6 +168,8 @@ def test_packages_of_an_environment_below_or_of_the_user_are_installed_ones(tmp_
 
 
 def test_torch_has_the_threads_that_the_driver_says(monkeypatch):
+    pytest.importorskip("torch")
+
     def objective(x):
         import torch
         from syne_tune import Reporter
@@ -213,10 +193,9 @@ def test_a_trial_cannot_spoil_the_next_one():
         Reporter()(epoch=1, error=float("SPOILT" in os.environ or hasattr(json, "spoilt")), draw=np.random.rand())
         os.environ["SPOILT"] = json.spoilt = "yes"
 
-    run_tuner(backend_for(objective), max_trials=6)
-    run = runs.find_run("test")
-    assert (run.reports.error == 0).all()
-    assert run.reports.draw.nunique() == len(run.reports), "forks must not repeat each other's random numbers"
+    reports = Run(run_tuner(backend_for(objective), max_trials=6)).reports
+    assert (reports.error == 0).all()
+    assert reports.draw.nunique() == len(reports), "forks must not repeat each other's random numbers"
 
 
 def test_the_allocator_is_set_and_the_drivers_environment_is_not(monkeypatch):
@@ -230,8 +209,7 @@ def test_the_allocator_is_set_and_the_drivers_environment_is_not(monkeypatch):
         Reporter()(epoch=1, error=x, set=all(name in at_start for name in names), mine=os.environ.get("MINE"))
 
     names = list(worker.ALLOCATOR)
-    run_tuner(backend_for(objective), max_trials=2)
-    reports = runs.find_run("test").reports
+    reports = Run(run_tuner(backend_for(objective), max_trials=2)).reports
     assert reports.set.all() and (reports.mine.astype(int) == 1).all()
     assert not set(names) & set(os.environ)
 
@@ -257,11 +235,11 @@ def test_population_based_training_with_checkpoints(tmp_path):
         space, metric="error", time_attr="epoch", max_t=12, population_size=4, perturbation_interval=2, random_seed=0
     )
     backend = backend_for(train_with_checkpoints, space)
-    run_tuner(backend, max_trials=8, scheduler=scheduler, callbacks=[Heard(space["heard"])])
-    run = runs.find_run("test")
-    assert (run.reports.resumed > 0).any(), "some trial goes on from another one's checkpoint"
-    for _, reports in run.reports.groupby("trial_id"):
-        epochs = reports.epoch.tolist()
+    heard = Heard(space["heard"])
+    reports = Run(run_tuner(backend, max_trials=8, scheduler=scheduler, callbacks=[heard])).reports
+    assert (reports.resumed > 0).any(), "some trial goes on from another one's checkpoint"
+    for _, of_trial in reports.groupby("trial_id"):
+        epochs = of_trial.epoch.tolist()
         assert epochs == list(range(epochs[0], epochs[0] + len(epochs)))
 
 
@@ -270,8 +248,8 @@ def test_checkpoints_are_deleted_at_the_end_or_kept(tmp_path, delete):
     """When a trial is stopped, or else at the end of the run: Syne Tune deletes none of a completed trial before."""
     space = SPACE | {"n_epochs": 1, "heard": str(tmp_path / "heard")}
     backend = backend_for(train_with_checkpoints, space, delete_checkpoints=delete)
-    run_tuner(backend, max_trials=2, callbacks=[Heard(space["heard"])])
-    checkpoints = [Path(file) for file in runs.find_run("test").reports.file]
+    tuner = run_tuner(backend, max_trials=2, callbacks=[Heard(space["heard"])])
+    checkpoints = [Path(file) for file in Run(tuner).reports.file]
     assert len(checkpoints) >= 3
     assert {file.exists() for file in checkpoints} == {not delete}
     assert {file.parent.exists() for file in checkpoints} == {not delete}
@@ -325,9 +303,9 @@ def test_without_fork_trials_are_fresh_processes(monkeypatch):
     monkeypatch.setattr(forkserver_backend.sys, "platform", "darwin")
     monkeypatch.setattr(forkserver_backend, "_servers", {})
     with pytest.warns(UserWarning, match="missing or unsafe on darwin") as caught:
-        run_tuner(backend_for(objective, preload=()), max_trials=2)
+        tuner = run_tuner(backend_for(objective, preload=()), max_trials=2)
     assert sum("missing or unsafe" in str(warning.message) for warning in caught) == 1
-    assert_nothing_lost_or_doubled(runs.find_run("test"))
+    assert_nothing_lost_or_doubled(Run(tuner).reports)
 
 
 # --- GPUs: their names are enough ------------------------------------------------------------------------------------
@@ -537,7 +515,7 @@ def test_a_fork_that_waits_ends_with_its_server(end):
 
 def test_no_fork_imports_syne_tune_anew():
     """It takes 25 ms, with each trial."""
-    program = "import sys; from async_hpo.backends import worker; worker.prepare_all([], []); sys.modules['syne_tune']"
+    program = "import sys; from syne_tune_workers import worker; worker.prepare_all([], []); sys.modules['syne_tune']"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

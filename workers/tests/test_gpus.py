@@ -3,9 +3,8 @@
 import os
 
 import pytest
-from helpers import allow, nvidia_smi
-
-from async_hpo.backends.gpus import Rotation, visible_gpus
+from backend_helpers import allow, nvidia_smi
+from syne_tune_workers.gpus import Rotation, visible_gpus
 
 FOUR = [f"GPU {i}: NVIDIA A100 (UUID: GPU-{i}abc)" for i in range(4)]
 DIVIDED = [

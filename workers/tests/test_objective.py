@@ -7,8 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-
-from async_hpo.backends.objective import Excerpt, Log, Reports, as_python, check_arguments
+from syne_tune_workers.objective import Excerpt, Log, Reports, as_python, check_arguments
 
 
 def line(epoch, **values):

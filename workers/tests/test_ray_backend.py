@@ -12,10 +12,10 @@ import time
 import psutil
 import pytest
 import ray
-from helpers import (
+from backend_helpers import (
     LONG,
-    SMALL_CNN,
     SPACE,
+    Run,
     alive,
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
@@ -35,11 +35,8 @@ from helpers import (
     wait_for_trial,
     wait_until_ended,
 )
-
-from async_hpo import FASHION_MNIST, RayBackend, runs, search
-from async_hpo.backends import ray_backend, ray_cluster
-from async_hpo.backends.ray_cluster import local_cluster
-from async_hpo.chapter import cnn_config_space, hpo_objective_cnn_synetune
+from syne_tune_workers import RayBackend, ray_backend, ray_cluster
+from syne_tune_workers.ray_cluster import local_cluster
 
 pytestmark = [pytest.mark.usefixtures("folder"), pytest.mark.cluster]
 
@@ -113,10 +110,10 @@ def test_trials_run_on_every_node(cluster, tmp_path):
         meet(folder, 3)
         report_epochs(x, pause=0)
 
-    run_tuner(backend_on(cluster, objective, SPACE | {"folder": str(tmp_path / "met")}), max_trials=3, n_workers=3)
-    run = runs.find_run("test")
-    assert_nothing_lost_or_doubled(run)
-    assert set(run.reports.node[run.reports.trial_id < 3]) == {"first", "second", "third"}
+    backend = backend_on(cluster, objective, SPACE | {"folder": str(tmp_path / "met")})
+    reports = Run(run_tuner(backend, max_trials=3, n_workers=3)).reports
+    assert_nothing_lost_or_doubled(reports)
+    assert set(reports.node[reports.trial_id < 3]) == {"first", "second", "third"}
 
 
 def test_a_killed_worker_fails_one_trial(cluster, go):
@@ -126,8 +123,7 @@ def test_a_killed_worker_fails_one_trial(cluster, go):
     os.kill(pids_of(backend)[0], signal.SIGKILL)
     wait_for(lambda: backend._trials[0].status == "Failed", LONG, "its end")
     go.touch()
-    tuning.join()
-    assert_failed_alone(runs.find_run("test"), 0)
+    assert_failed_alone(Run(tuning.result()), 0)
     assert "process was killed" in backend.stderr(0)[-1]
 
 
@@ -175,10 +171,10 @@ def test_two_tuners_at_once_on_one_cluster(cluster, folder):
         assert process.returncode == 0, err
     pids = []
     for name, n in n_workers.items():
-        run = runs.read_run(folder / f"{name}-1")
-        assert_nothing_lost_or_doubled(run)
-        assert run.reports.trial_id.nunique() == n
-        pids.append(set(run.reports.pid))
+        reports = results_of(folder, f"{name}-1")
+        assert_nothing_lost_or_doubled(reports)
+        assert reports.trial_id.nunique() == n
+        pids.append(set(reports.pid))
     assert not pids[0] & pids[1]
     wait_until_ended([int(pid) for pid in pids[0] | pids[1]])
 
@@ -192,9 +188,7 @@ def test_trials_end_with_their_driver_and_the_cluster_stays(cluster, folder):
     process.kill()
     process.communicate()
     wait_until_ended(trials)
-    assert len(results_of(folder, "program")) >= len(results)
-    run_tuner(backend_on(cluster), max_trials=3, n_workers=3)
-    assert len(runs.find_run("test").finished) >= 3
+    assert len(Run(run_tuner(backend_on(cluster), max_trials=3, n_workers=3)).finished) >= 3
 
 
 def test_a_package_that_the_nodes_lack(cluster, tmp_path, monkeypatch):
@@ -219,9 +213,8 @@ def backend_that_lacks_a_package(cluster, tmp_path, monkeypatch):
 
 
 def test_a_node_is_removed_and_another_one_joins(cluster, go):
-    backend, samples, removed = run_while_a_node_is_replaced(cluster, go, "second", "fourth")
-    run = runs.find_run("test")
-    assert_nothing_lost_or_doubled(run)
+    run, backend, samples, removed = run_while_a_node_is_replaced(cluster, go, "second", "fourth")
+    assert_nothing_lost_or_doubled(run.reports)
     (failed,) = run.failed.trial_id
     assert failed < 3 and backend.node(failed) == removed and "node died" in backend.stderr(failed)[-1]
     assert (run.reports.trial_id == failed).sum() >= 3, "reports before the node's end are kept"
@@ -243,7 +236,7 @@ def test_the_places_of_a_lost_node_are_busy(cluster):
 @pytest.mark.idle
 def test_a_lost_node_is_noticed_soon(cluster, go):
     removed = sorted(names_of_nodes() - {"first"})[-1]
-    _, samples, _ = run_while_a_node_is_replaced(cluster, go, removed, "fifth")
+    _, _, samples, _ = run_while_a_node_is_replaced(cluster, go, removed, "fifth")
     waiting = sum(running > places for _, running, places in samples)
     assert waiting < 0.1 * len(samples)
 
@@ -252,8 +245,8 @@ def run_while_a_node_is_replaced(cluster, go, removed, joining):
     """The run goes on with two nodes, then with three, and trials are started on all that are there.
 
     Returns:
-        The back-end; each time the tuner looked: the status of the removed node's first trial, how many trials are
-        called running, and how many places there are; and the removed node's name.
+        The run; the back-end; each time the tuner looked: the status of the removed node's first trial, how many trials
+        are called running, and how many places there are; and the removed node's name.
     """
     backend = endless_on(cluster, go)
     backend.warm_up()
@@ -272,8 +265,7 @@ def run_while_a_node_is_replaced(cluster, go, removed, joining):
     add_node(cluster, node_name=joining)
     wait_for(lambda: nodes_of_later_trials(backend) == others | {joining}, LONG, "a trial on the new node")
     stop.touch()
-    tuning.join()
-    return backend, samples, removed
+    return Run(tuning.result()), backend, samples, removed
 
 
 def names_of_nodes():
@@ -444,20 +436,6 @@ def test_lines_arrive_while_the_trial_runs(alone, go):
     assert wait_for_end(backend, 0)[0] == "Completed"
 
 
-def test_the_learning_curve_is_the_one_of_a_process_of_its_own(alone):
-    config = {"learning_rate": 0.1, **SMALL_CNN}
-    backend = RayBackend(hpo_objective_cnn_synetune, cnn_config_space, share=[FASHION_MNIST])
-    found = []
-    for trial_id in range(2):
-        backend.start_trial(config)
-        status, reports = wait_for_end(backend, trial_id)
-        assert status == "Completed"
-        found.append([report["validation_error"] for report in reports])
-    here = search.run_here(hpo_objective_cnn_synetune, config)
-    assert found == [list(here.validation_error)] * 2
-    assert here.validation_error.iloc[-1] < 0.6, "better than chance, where all would be alike"
-
-
 def test_what_it_cannot_do_is_refused_by_name_and_the_trial_goes_on(alone, go):
     backend = start_endless(go)
     with pytest.raises(NotImplementedError, match="RayBackend can't pause a trial"):
@@ -473,7 +451,7 @@ def test_what_it_cannot_do_is_refused_by_name_and_the_trial_goes_on(alone, go):
 
 def test_a_cluster_of_its_own_asks_for_a_token_and_reports_to_nobody(tmp_path):
     text = """
-from async_hpo import RayBackend
+from syne_tune_workers import RayBackend
 RayBackend(print, {}, preload=[])
 from ray._raylet import AuthenticationMode, get_authentication_mode
 from ray._common.usage.usage_lib import usage_stats_enabled
@@ -503,7 +481,7 @@ def test_a_back_end_that_was_loaded_is_as_closed_as_a_new_one_and_its_fork_says_
 SAVES = """
 import dill
 from syne_tune.config_space import uniform
-from async_hpo import RayBackend
+from syne_tune_workers import RayBackend
 def objective(x):
     from syne_tune import Reporter
     Reporter()(epoch=1, error=x)

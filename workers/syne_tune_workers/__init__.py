@@ -1,7 +1,6 @@
 """Back-ends of Syne Tune whose trials are calls of a Python function, in workers that stay warm.
 
-This folder imports nothing else of the book: it can be copied into a project of your own. It needs Linux for
-`ForkserverBackend` at its best, Syne Tune and cloudpickle; `RayBackend` needs Ray.
+README.md draws how a configuration travels to a trial, and a report back. `RayBackend` needs the extra `ray`.
 """
 
 import importlib
