@@ -30,8 +30,9 @@ def main() -> None:
         file.write("\n".join(missing((ROOT / "requirements.txt").read_text(), installed)))
         file.flush()
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "-r", file.name], check=True)
-    sys.path.insert(0, str(ROOT))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # of trials
+    own = [str(ROOT), str(ROOT / "workers")]
+    sys.path[:0] = own
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*own, os.environ.get("PYTHONPATH")]))  # of trials
     os.chdir(ROOT / "notebooks")
 
 

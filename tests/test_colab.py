@@ -1,5 +1,6 @@
 """Google Colab, as far as it can be had without it: a kernel that has `google.colab`, and an address to clone from."""
 
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,6 @@ import pytest
 
 from binder.colab import missing
 from tools import colab
-from tools.environment import own_variables
 from tools.notebooks import ROOT
 
 LOCK = """# Install with: pip install -r
@@ -47,9 +47,9 @@ def run(cell, in_colab, folder):
         cell.replace("/content/book", str(folder)),
         "print(os.getcwd(), sys.path[0])",
     ]
-    ran = subprocess.run(
-        [sys.executable, "-c", "\n".join(program)], cwd=ROOT, capture_output=True, text=True, env=own_variables()
-    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+    command = [sys.executable, "-c", "\n".join(program)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env)
     return (ran.stdout.splitlines() or [""])[-1], ran.stderr
 
 

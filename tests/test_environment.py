@@ -1,9 +1,11 @@
 """`make .venv`: what goes wrong is one line, and the next call recovers."""
 
+import itertools
 import os
 import re
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -18,40 +20,96 @@ def make(folder, requirements, *options, **env):
     return subprocess.run(command, env=os.environ | env, capture_output=True, text=True)
 
 
+def lock(folder, text="# nothing\n", name="requirements.txt"):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def installed(folder):
+    """Names with versions, of all but pip itself and what venv brings along with it."""
+    listed = subprocess.check_output([folder / "bin" / "python", "-m", "pip", "list", "--format=freeze"], text=True)
+    return sorted(line for line in listed.splitlines() if not line.startswith(("pip=", "setuptools=")))
+
+
+def wheel(folder, requirement):
+    """A package that holds a module without content."""
+    name, version = requirement.replace("-", "_").split("==")
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(f"{name}.py", "")
+        file.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{about}/RECORD", "")
+
+
 @pytest.mark.slow
 def test_no_network_is_one_line_and_the_next_call_recovers(tmp_path):
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("a-package-that-is-not-there==1.0\n")
+    requirements = lock(tmp_path, "a-package-that-is-not-there==1.0\n")
     registry = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_EXTRA_INDEX_URL": "", "PIP_RETRIES": "1"}
     result = make(tmp_path / "venv", requirements, **registry, PIP_CONFIG_FILE=os.devnull)
     assert result.returncode != 0
-    assert result.stderr.splitlines() == [
-        f"make: cannot install {tmp_path / 'venv'} from {requirements}: {environment.NO_NETWORK}"
-    ]
-    requirements.write_text("# nothing\n")
+    assert result.stderr.splitlines() == [f"make: cannot install {requirements}: {environment.NO_NETWORK}"]
+    lock(tmp_path)
     assert make(tmp_path / "venv", requirements).returncode == 0, "the half-made environment is made anew"
     assert make(tmp_path / "venv", requirements).stdout == "", "nothing to do"
 
 
 @pytest.mark.slow
-def test_an_environment_laid_over_another_sees_its_packages(tmp_path):
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("# nothing\n")
-    below, above = tmp_path / "below", tmp_path / "above"
-    assert make(below, requirements).returncode == 0
-    (site,) = below.glob("lib/python*/site-packages")
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "editable.py").write_text("where = 'source'")
-    (site / "editable.pth").write_text(str(tmp_path / "source"))
-    assert make(above, requirements, "--over", str(below)).returncode == 0
-    assert (
-        subprocess.check_output([above / "bin" / "python", "-c", "import editable; print(editable.where)"])
-        == b"source\n"
-    )
-    assert make(above, requirements, "--over", str(below)).stdout == "", "nothing to do"
-    (below / "complete").write_text("made anew")
-    assert "Making" in make(above, requirements, "--over", str(below)).stdout, "it follows the one below"
-    assert "Making" in make(above, requirements).stdout, "it stands alone now"
+def test_what_an_environment_lacks_is_added_and_what_has_changed_is_made_anew(tmp_path):
+    reader, tests, venv = lock(tmp_path), lock(tmp_path, "tiny==1\n", "dev.txt"), tmp_path / "venv"
+    (tmp_path / "wheels").mkdir()
+    for version in "12":
+        wheel(tmp_path / "wheels", f"tiny=={version}")
+    wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
+    assert make(venv, reader).returncode == 0 and installed(venv) == []
+    (venv / "kept").touch()
+    assert make(venv, reader, tests, **wheels).returncode == 0
+    assert installed(venv) == ["tiny==1"] and (venv / "kept").exists()
+    assert make(venv, reader).stdout == "", "it has what a reader needs, and more"
+    lock(tmp_path, "tiny==2\n", "dev.txt")
+    assert make(venv, reader, tests, **wheels).returncode == 0
+    assert installed(venv) == ["tiny==2"] and not (venv / "kept").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has wheels of torch with and without GPU libraries")
+def test_torch_for_the_cpu_comes_from_its_own_index_and_nothing_of_nvidias(tmp_path):
+    """A folder stands for each index: PyTorch's, and the one that holds all else."""
+    chosen = re.findall(r"^(?:torch|nvidia|cuda).*", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    chosen = [line for line in chosen if not re.search("python_full_version < '3.12'", line)]
+    requirements = [re.match(r"[^ ]+", line)[0] for line in chosen]
+    (torch, torchvision), nvidia = [one for one in requirements if one.startswith("torch")], len(requirements) - 2
+    assert nvidia > 10 and torch.startswith("torch==")
+    index, others = tmp_path / "index", tmp_path / "others"
+    index.mkdir(), others.mkdir()
+    for requirement in torch, torchvision:
+        wheel(index, f"{requirement}+cpu")
+    for requirement in requirements:
+        wheel(others, requirement)
+    env = {"TORCH_INDEX": str(index), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(others)}
+    locked, venv = lock(tmp_path, "\n".join(re.sub(" ;.*", "", line) for line in chosen)), tmp_path / "venv"
+    result = make(venv, locked, TORCH="cpu", **env)
+    assert result.returncode == 0, result.stderr
+    assert installed(venv) == [f"{torch}+cpu", f"{torchvision}+cpu"]
+    assert make(venv, locked, TORCH="", **env).stdout == "", "it stays so until something else is asked for"
+    assert make(venv, locked, TORCH="gpu", **env).returncode == 0
+    assert len(installed(venv)) == nvidia + 2 and {torch, torchvision} <= set(installed(venv))
+
+
+def test_an_unknown_torch_is_told(tmp_path):
+    result = make(tmp_path / "venv", lock(tmp_path), TORCH="cuda12")
+    assert result.stderr.startswith("make: TORCH=cuda12 is unknown. TORCH=cpu ") and not (tmp_path / "venv").exists()
+
+
+def test_locks_agree():
+    """They are installed into one environment: what two of them hold has one version."""
+    names = ["requirements.txt", "requirements-book.txt", "requirements-dev.txt"]
+    locks = [re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE) for name in names]
+    versions = [{name: {v for n, v in one if n == name} for name, _ in one} for one in locks]
+    for one, other in itertools.combinations(versions, 2):
+        assert {name: one[name] for name in one.keys() & other.keys()} == {
+            n: other[n] for n in one.keys() & other.keys()
+        }
 
 
 def test_a_python_that_is_too_old_is_told(monkeypatch):
@@ -62,30 +120,8 @@ def test_a_python_that_is_too_old_is_told(monkeypatch):
 
 def installs_for_real(tmp_path, folder, **env):
     """Make an environment with a small package of our own in it, and ask its Python for the package."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "pyproject.toml").write_text(
-        """[build-system]
-requires = []
-build-backend = "build"
-backend-path = ["."]
-"""
-    )
-    (source / "build.py").write_text(
-        """import zipfile
-def build_wheel(folder, *_):
-    name = "tiny-1-py3-none-any.whl"
-    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
-        wheel.writestr("tiny.py", "")
-        wheel.writestr("tiny-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1\\n")
-        wheel.writestr("tiny-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("tiny-1.dist-info/RECORD", "")
-    return name
-"""
-    )
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text(f"{source.as_uri()}\n")
-    result = make(folder, requirements, **env)
+    wheel(tmp_path, "tiny==1")
+    result = make(folder, lock(tmp_path, "tiny==1\n"), PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path), **env)
     assert result.returncode == 0, result.stderr
     command = [folder / "bin" / "python", "-c", "import tiny; print(tiny.__file__)"]
     return subprocess.check_output(command, text=True, cwd=tmp_path).strip()
@@ -134,21 +170,22 @@ def test_the_users_file_still_says_where_packages_are(tmp_path):
     write_settings(tmp_path / "pip" / "pip.conf", tmp_path)
     with (tmp_path / "pip" / "pip.conf").open("a") as file:
         file.write("index-url = http://127.0.0.1:9/theirs\n")
-    (tmp_path / "requirements.txt").write_text("a-package-that-is-not-there==1.0\n")
     env = {"XDG_CONFIG_HOME": str(tmp_path), "PIP_CONFIG_FILE": "", "PIP_RETRIES": "1", "PIP_EXTRA_INDEX_URL": ""}
-    result = make(tmp_path / "venv", tmp_path / "requirements.txt", **env)
+    result = make(tmp_path / "venv", lock(tmp_path, "a-package-that-is-not-there==1.0\n"), **env)
     assert result.returncode != 0 and result.stderr.endswith(f": {environment.NO_NETWORK}\n")
 
 
-def test_pip_settings_still_say_where_packages_are(tmp_path, monkeypatch):
-    (tmp_path / "theirs.conf").write_text("[global]\nindex-url = http://127.0.0.1:9/\ntarget = elsewhere\n")
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "theirs.conf"))
-    variables = environment.own_variables()
-    environment.own_settings(str(tmp_path / "ours.conf"), variables)
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    found = subprocess.check_output(command, env=variables, text=True)
-    assert "global.index-url='http://127.0.0.1:9/'" in found and "global.target=''" in found
-    assert (tmp_path / "theirs.conf").read_text().endswith("target = elsewhere\n"), "it is the reader's file"
+def test_of_pips_settings_those_hold_that_say_how_to_reach_packages(tmp_path, monkeypatch):
+    lines = ["[global]", "index-url = http://127.0.0.1:9/", "proxy = one", "cert = one", "target = here", "user = true"]
+    (tmp_path / "theirs.conf").write_text("\n".join([*lines, "[install]", "proxy = two"]))
+    for name, value in {"CONFIG_FILE": str(tmp_path / "theirs.conf"), "CERT": "three", "USER": "1"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    found = environment.only_ways_to_packages(sys.executable)
+    ours = {name: value for name, value in found.items() if name.startswith("PIP_")}
+    expected = {"INDEX_URL": "http://127.0.0.1:9/", "PROXY": "two", "CERT": "three", "CONFIG_FILE": os.devnull}
+    assert ours.items() >= {f"PIP_{name}": value for name, value in expected.items()}.items()
+    assert not ours.keys() & {"PIP_TARGET", "PIP_USER"}
 
 
 @pytest.mark.slow
@@ -160,7 +197,7 @@ def test_a_linked_environment_stays_a_link(tmp_path, before):
     if before == "used":
         (disk / "old").mkdir()
         (disk / "old" / "file").write_text("")
-        (disk / "pyvenv.cfg").write_text("")
+        (disk / "complete").write_text("")
         (disk / "other").symlink_to(tmp_path)
     link.symlink_to(disk)
     found = installs_for_real(tmp_path, link)
@@ -168,20 +205,21 @@ def test_a_linked_environment_stays_a_link(tmp_path, before):
     assert os.path.realpath(found).startswith(str(disk))
 
 
-def test_a_link_to_something_else_is_told_and_nothing_is_removed(tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "one.png").write_text("")
-    (tmp_path / "venv").symlink_to(tmp_path / "photos")
-    (tmp_path / "requirements.txt").write_text("# nothing\n")
-    result = make(tmp_path / "venv", tmp_path / "requirements.txt")
-    assert result.returncode != 0 and (tmp_path / "photos" / "one.png").exists()
-    assert result.stderr.endswith("which holds something else: link it to an empty folder.\n")
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_what_make_did_not_put_there_is_told_and_not_removed(tmp_path, kind):
+    photos = tmp_path / ("photos" if kind == "link" else "venv")
+    photos.mkdir()
+    (photos / "one.png").touch()
+    if kind == "link":
+        (tmp_path / "venv").symlink_to(photos)
+    result = make(tmp_path / "venv", lock(tmp_path))
+    assert result.returncode != 0 and (photos / "one.png").exists()
+    assert result.stderr == f"make: {photos} holds what make did not put there. Move it away, then call make again.\n"
 
 
 def test_a_file_in_the_way_is_told(tmp_path):
     (tmp_path / "venv").write_text("mine")
-    (tmp_path / "requirements.txt").write_text("# nothing\n")
-    result = make(tmp_path / "venv", tmp_path / "requirements.txt")
+    result = make(tmp_path / "venv", lock(tmp_path))
     assert result.returncode != 0 and (tmp_path / "venv").read_text() == "mine"
     assert result.stderr == f"make: {tmp_path / 'venv'} is no folder. Move it away, then call make again.\n"
 

@@ -5,28 +5,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-FIRST_LINE = "# Install with: pip install --no-deps -r {}   (complete; why --no-deps: see overrides.txt)\n"
 
-
-def compile_lock(source: str, target: str, *options: str) -> None:
-    command = [sys.executable, "-m", "uv", "pip", "compile", source, "--output-file", target, "--quiet"]
+def compile_lock(name: str, *options: str) -> None:
+    command = [sys.executable, "-m", "uv", "pip", "compile", f"{name}.in", "--output-file", f"{name}.txt", "--quiet"]
     # --universal: one lock for Python 3.11 to 3.14, Linux and macOS. No index address belongs into it.
     command += ["--universal", "--python-version", "3.11", "--no-emit-index-url", "--no-header"]
     subprocess.run([*command, *options, *sys.argv[1:]], check=True)
-    path = Path(target)
-    path.write_text(FIRST_LINE.format(target) + path.read_text())
+    first_line = f"# Install with: pip install --no-deps -r {name}.txt   (complete; why --no-deps: see overrides.txt)\n"
+    Path(f"{name}.txt").write_text(first_line + Path(f"{name}.txt").read_text())
 
 
-def leave_out(target: str, other: str) -> None:
-    """Drop from one lock what another one holds already: its environment is laid over that one's."""
-    held = set(Path(other).read_text().splitlines())
-    blocks = re.split(r"^(?=[a-z0-9])", Path(target).read_text(), flags=re.MULTILINE | re.IGNORECASE)
-    Path(target).write_text("".join(block for block in blocks if block.splitlines()[0] not in held))
+def leave_out(lock: Path, *others: str) -> None:
+    """Drop from a lock what others hold, on top of which it is installed."""
+    held = {line for other in others for line in Path(other).read_text().splitlines()}
+    blocks = re.split(r"^(?=[a-z0-9])", lock.read_text(), flags=re.MULTILINE | re.IGNORECASE)
+    text = "".join(block for block in blocks if not {block.splitlines()[0], block.split(" ;")[0]} & held)
+    lock.write_text(text.replace("complete", "on top of the two others", 1))
 
 
 if __name__ == "__main__":
-    compile_lock("requirements.in", "requirements.txt", "--override", "overrides.txt")
-    compile_lock("requirements-book.in", "requirements-book.txt", "--constraint", "requirements.txt")
-    for name in ("benchmarks/requirements", "requirements-mutate"):
-        compile_lock(f"{name}.in", f"{name}.txt", "--constraint", "requirements.txt")
-        leave_out(f"{name}.txt", "requirements.txt")
+    below = "requirements.txt", "requirements-book.txt"
+    compile_lock("requirements", "--override", "overrides.txt")
+    compile_lock("requirements-book", "--override", "overrides-book.txt", "--constraint", below[0])
+    compile_lock("requirements-dev", "--constraint", below[0], "--constraint", below[1])
+    leave_out(Path("requirements-dev.txt"), *below)
