@@ -3,18 +3,20 @@
 PYTHON ?= python3
 BOOK := .venv-book/bin/python
 FULL := .venv/bin/python
-BENCH := .venv-bench/bin/python
-MUTATE := .venv-mutate/bin/python
+# What tests and checks the book, on top of what runs it. `make lab` does without.
+DEV := requirements-book.txt requirements-dev.txt
 # An environment is complete: what these add is another one's.
 unexport PYTHONHOME PYTHONPATH
 NOTEBOOK ?=
+PAGE ?=
 ONLY ?=
 # Two files at a time; what belongs together stays together, in its order (see conftest.py).
-SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
+# The tests in workers/ have settings of their own, for running them without the book: here the book's hold.
+SIDE_BY_SIDE := -c pyproject.toml -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf translate lab check test execute save record claims bench bench-cluster mutate lock clean
-.PHONY: static .venv .venv-book .venv-bench .venv-mutate data
+.PHONY: help book pdf translate lab check test execute draw measure save record claims bench bench-cluster lock clean
+.PHONY: static .venv .venv-book data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -28,11 +30,12 @@ pdf: .venv-book ## print the book: one PDF a language, with figures, links and f
 translate: .venv-book ## bring the translations up to date with the pages, and list what is to be translated
 	@$(BOOK) -m tools.translate
 
-lab: .venv data ## open the notebooks in JupyterLab
+lab: DEV :=
+lab: .venv data ## open the notebooks in JupyterLab (TORCH=cpu: without NVIDIA's libraries, 2 GB in place of 6)
 	@$(FULL) -m tools.lab
 
 check: static data ## style, types, and the quick tests: 1 minute
-	@$(FULL) -m pytest tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle"
+	@$(FULL) -m pytest tests workers/tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle"
 
 test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short budget: 11 to 15 minutes (ONLY=notebooks/speedup.ipynb: that one)
 	@$(FULL) -m pytest $(SIDE_BY_SIDE) $(ONLY)
@@ -40,13 +43,19 @@ test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short bud
 static: .venv
 	@$(FULL) -m ruff check .
 	@$(FULL) -m ruff format --check .
-	@$(FULL) -m mypy async_hpo tools benchmarks
+	@$(FULL) -m mypy async_hpo workers/syne_tune_workers tools benchmarks
 	@said=$$($(FULL) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo) || { echo "$$said"; false; }
 	@$(FULL) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(FULL) -m check_jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
-execute: .venv data ## run the notebooks at full budget and store their outputs (NOTEBOOK=scheduler: only that one)
+execute: .venv data ## run a page that trains at full budget and store its outputs (NOTEBOOK=scheduler)
 	@$(FULL) -m tools.execute $(NOTEBOOK)
+
+draw: .venv data ## draw all figures again, from what is recorded: some minutes (PAGE=speedup: that page's)
+	@$(FULL) -m tools.execute --draw $(PAGE)
+
+measure: .venv data ## run what a page shows recordings of, on a machine with nothing else to do, and keep it (PAGE=speedup)
+	@$(FULL) -m tools.execute --measure $(PAGE)
 
 save: .venv ## write async_hpo/chapter.py and solutions.py from the cells marked #@save
 	@$(FULL) -m tools.save
@@ -58,14 +67,11 @@ record: .venv data ## train the recorded tables' missing trials, then replay (50
 claims: .venv data ## check what the tests leave out: claims about speed, on a machine with nothing else to do
 	@IDLE_MACHINE=1 $(FULL) -m pytest -m idle
 
-bench: claims .venv-bench ## the claims, then the comparison with other systems (60 minutes; interrupted, it goes on)
-	@$(BENCH) -m benchmarks.bench
+bench: claims ## the claims, then the comparison with other systems (60 minutes; interrupted, it goes on)
+	@$(FULL) -m benchmarks.bench
 
-bench-cluster: .venv data .venv-bench ## compare RayBackend with ForkserverBackend (15 minutes; likewise)
-	@$(BENCH) -m benchmarks.bench cluster
-
-mutate: .venv data .venv-mutate ## change the package in many small ways: which changes do the tests see? (see CONTRIBUTING.md)
-	@$(MUTATE) -m tools.mutate
+bench-cluster: .venv data ## compare RayBackend with ForkserverBackend (15 minutes; likewise)
+	@$(FULL) -m benchmarks.bench cluster
 
 lock: .venv ## compile requirements*.txt anew from requirements*.in (see CONTRIBUTING.md)
 	@$(FULL) -m tools.lock
@@ -79,13 +85,7 @@ clean: ## remove what make made, except environments and data
 	@$(PYTHON) tools/environment.py .venv-book requirements-book.txt
 
 .venv:
-	@$(PYTHON) tools/environment.py .venv requirements.txt --editable
-
-.venv-bench: .venv
-	@$(PYTHON) tools/environment.py .venv-bench benchmarks/requirements.txt --over .venv
-
-.venv-mutate: .venv
-	@$(PYTHON) tools/environment.py .venv-mutate requirements-mutate.txt --over .venv
+	@$(PYTHON) tools/environment.py .venv requirements.txt . $(wildcard workers) $(DEV)
 
 data: .venv
 	@$(FULL) -m async_hpo.data

@@ -41,13 +41,12 @@ def hpo_objective_lenet_synetune(
 
 
 # notebooks/scheduler.ipynb
-from async_hpo.paths import shorten
 from syne_tune.config_space import loguniform, randint
 
 lenet_config_space = {
     "learning_rate": loguniform(1e-2, 1),
     "batch_size": randint(32, 256),
-    "max_epochs": shorten(10, to=6),
+    "max_epochs": 10,
 }
 lenet_initial_config = {"learning_rate": 0.1, "batch_size": 128}
 
@@ -83,14 +82,13 @@ def hpo_objective_cnn_synetune(
 
 
 # notebooks/stragglers.ipynb
-from async_hpo.paths import shorten
 from syne_tune.config_space import lograndint, loguniform, randint
 
 cnn_config_space = {
     "learning_rate": loguniform(1e-2, 0.5),
     "num_filters": lograndint(4, 32),
     "num_layers": randint(1, 5),
-    "max_epochs": shorten(3, to=1),
+    "max_epochs": 3,
 }
 
 

@@ -16,8 +16,8 @@ import torch
 from d2l import torch as d2l
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
+from async_hpo import paths
 from async_hpo.fetch import FILES, RAW, fetch
-from async_hpo.paths import IDLE, shorten
 
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 NUM_VALIDATION = 10_000
@@ -73,12 +73,8 @@ def _read_idx(path: Path, header: int) -> torch.Tensor:
     return torch.frombuffer(bytearray(gzip.decompress(path.read_bytes())), dtype=torch.uint8, offset=header)
 
 
-def _few(images: tuple[torch.Tensor, torch.Tensor], part: str) -> tuple[torch.Tensor, ...]:
-    """In tests, which ask what is right and not how fast it is, an epoch has a fifth of the training images.
-
-    Of fewer than that, which somebody has chosen with `use`, it has all.
-    """
-    return images if part != "train" or IDLE else tuple(tensor[:10_000] for tensor in images)
+#: In tests, which ask what is right and not how fast it is, an epoch has a fifth of the training images.
+_MOST_IN_TESTS = 10_000
 
 
 class FashionMNIST(d2l.DataModule):
@@ -114,7 +110,8 @@ class FashionMNIST(d2l.DataModule):
         return self._loader("test")
 
     def _loader(self, part: str, batch_size: int = VALIDATION_BATCH_SIZE, shuffle: bool = False) -> DataLoader:
-        dataset = TensorDataset(*shorten(self.tensors[part], to=_few(self.tensors[part], part)))
+        few = part == "train" and paths.SHORT and not paths.IDLE
+        dataset = TensorDataset(*(tensor[: _MOST_IN_TESTS if few else None] for tensor in self.tensors[part]))
         order = RandomSampler(dataset) if shuffle else SequentialSampler(dataset)
         # Every DataLoader draws a number whenever it is read. These draw it from a generator of their own, unless they
         # shuffle: how often a model is validated must not change the order of its training images.

@@ -1,15 +1,13 @@
-"""Where things lie, and what the environment says about this run: a short one, on an idle machine?"""
+"""Where things lie, and whether this is a run of the tests."""
 
 import os
 from pathlib import Path
-from typing import TypeVar
 
-T = TypeVar("T")
-
-#: The clone, or the folder that ASYNC_HPO_HOME names: `data/`, `experiments/` and `book/recordings/` lie below it.
+#: The clone, or the folder that ASYNC_HPO_HOME names: `data/`, `experiments/` and `recordings/` lie below it.
 ROOT = Path(os.environ.get("ASYNC_HPO_HOME") or Path(__file__).resolve().parents[1])
-RECORDINGS = ROOT / "book" / "recordings"
+RECORDINGS = ROOT / "recordings"
 DATA = ROOT / "data"
+#: Tests run with a short budget; those of claims about speed say that the machine is idle (`make claims`).
 SHORT = os.environ.get("SHORT_BUDGET") == "1"
 IDLE = os.environ.get("IDLE_MACHINE") == "1"
 
@@ -22,17 +20,3 @@ def experiments() -> Path:
     """
     own = ROOT / "experiments" / (("claims" if IDLE else "short") if SHORT else "full")
     return Path(os.environ.setdefault("SYNETUNE_FOLDER", str(own))).expanduser()
-
-
-def shorten(full: T, to: T) -> T:
-    """Return `full`, or `to` when the environment variable SHORT_BUDGET is 1, as it is in the automatic tests."""
-    return to if SHORT else full
-
-
-def idle_machine(claim: str) -> bool:
-    """Whether a claim about speed can be checked: only on a machine with nothing else to do, and who calls says that
-    this one is, by IDLE_MACHINE=1. `make claims` and `make execute` do. Elsewhere the claim is printed as not checked.
-    """
-    if not IDLE:
-        print(f"Not checked, since this machine may be busy (`make claims` checks it): {claim}")
-    return IDLE

@@ -110,9 +110,10 @@ def find_run(name: str) -> Run:
     Raises:
         FileNotFoundError: there is neither.
     """
-    for root in (paths.experiments(), paths.RECORDINGS):
+    own = paths.experiments()
+    for root in (own, *sorted(paths.RECORDINGS.glob("*/*/"))):
         if newest := max(folders(name, root), default=None):
-            if root == paths.RECORDINGS:
+            if root != own:
                 print(f"No run {name} of your own yet: this is the book's recording.")
             return read_run(newest[1])
     raise FileNotFoundError(f"No run {name} in {paths.experiments()} or {paths.RECORDINGS}: run its notebook first.")

@@ -51,7 +51,6 @@ def hpo_objective_dropoutmlp_synetune(
 
 
 # notebooks/solutions/dropout_mlp.ipynb
-from async_hpo.paths import shorten
 from syne_tune.config_space import lograndint, loguniform, uniform
 
 dropoutmlp_config_space = {
@@ -61,7 +60,7 @@ dropoutmlp_config_space = {
     "dropout_2": uniform(0, 0.95),
     "lr": loguniform(1e-3, 1),
     "batch_size": lograndint(16, 384),
-    "max_epochs": shorten(8, to=2),
+    "max_epochs": 8,
 }
 dropoutmlp_initial_config = {
     "num_hiddens_1": 256,
@@ -90,7 +89,6 @@ def tune_dropoutmlp(name, scheduler, n_workers, max_wallclock_time):
         name,
         seconds=max_wallclock_time,
         n_workers=n_workers,
-        n_trials=shorten(None, to=4),
     )
 
 

@@ -19,7 +19,7 @@ def read_table(name_or_path: str | Path) -> pd.DataFrame:
     """Read a table of recorded trials: a row an epoch, sorted by trial and epoch.
 
     Args:
-        name_or_path: a table of the book, such as "lenet" (see `book/recordings/README.md`), or a CSV file with the
+        name_or_path: a table of the book, such as "lenet" (see `recordings/README.md`), or a CSV file with the
             columns `trial`, `config_<hyperparameter>`, `epoch` (1, 2, ...), `validation_error` and `seconds` (since
             the trial's order, at the end of the epoch). Lines before the header that begin with `#` are notes.
 

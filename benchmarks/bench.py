@@ -21,10 +21,10 @@ from statistics import median
 
 import psutil
 
+from async_hpo.digest import digest
 from async_hpo.paths import RECORDINGS, ROOT
 from benchmarks import events
 from benchmarks.systems import COMPARISONS, find
-from tools.made_from import digest_of
 
 HERE = ROOT / "benchmarks"  # where D2L's own code finds ../data
 REPETITIONS = 3
@@ -33,13 +33,8 @@ RESULTS = RECORDINGS
 PACKAGES = ("torch", "syne-tune", "ray", "optuna", "d2l")
 START_LIMIT = 120  # seconds until a system's search has to begin
 RAMP = 3  # seconds at the start that rates of reports and of the driver's CPU leave out
-#: What `made_from` in a result is a digest of: both back-ends, and what their processes are started with by name.
-BACKENDS = (
-    "async_hpo.backends.forkserver_backend:ForkserverBackend",
-    "async_hpo.backends.ray_backend:RayBackend",
-    "async_hpo.backends.server:main",
-    "async_hpo.backends.worker:prepare_all",
-)
+#: What the systems run; a result holds its digest.
+OBJECTIVES = [f"benchmarks.objectives:{name}" for name in ("one_second", "sleeper", "lenet")]
 
 
 def measure(benchmark: str, system: str) -> dict:
@@ -146,20 +141,21 @@ def load(comparison: str) -> dict:
     """What is measured of a comparison so far, or the beginning of a new one.
 
     Raises:
-        SystemExit: it was begun with other back-ends.
+        SystemExit: it was begun with other objectives.
     """
-    under_way, made_from = UNDER_WAY / f"{comparison}.json", digest_of(*BACKENDS)
+    under_way, made_from = UNDER_WAY / f"{comparison}.json", digest(OBJECTIVES)
     if under_way.exists():
         results = json.loads(under_way.read_text())
-        if results.get("made_from") != made_from:
-            sys.exit(f"{under_way} was begun with other back-ends: delete it to measure anew.")
+        if results.get("digest") != made_from:
+            sys.exit(f"{under_way} was begun with other objectives: delete it to measure anew.")
         return results
     cores, memory = psutil.cpu_count(), round(psutil.virtual_memory().total / 2**30)
     return {
         "machine": {"cores": cores, "memory_GiB": memory},
         "versions": {name: version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
         "date": date.today().isoformat(),
-        "made_from": made_from,
+        "of": OBJECTIVES,
+        "digest": made_from,
         "budgets": {name: benchmark.budget for name, benchmark in COMPARISONS[comparison].items()},
         "seconds": 0,
         "measurements": [],

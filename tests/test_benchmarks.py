@@ -9,14 +9,12 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from helpers import wait_for
+from backend_helpers import wait_for
 
 from async_hpo import paths
+from async_hpo.digest import digest
 from benchmarks import bench, events
 from benchmarks.systems import BENCHMARKS, COMPARISONS, find
-from tools import made_from
-from tools.made_from import digest_of
-from tools.notebooks import ROOT
 
 
 def event(kind, time, **values):
@@ -119,24 +117,15 @@ def test_a_comparison_says_where_and_with_what_it_was_measured(results):
     assert found["measurements"] == [] and found["seconds"] == 0
 
 
-def test_a_comparison_under_way_is_of_one_state_of_the_back_ends(monkeypatch, results):
+def test_a_comparison_under_way_is_of_one_state_of_the_objectives(monkeypatch, results):
     monkeypatch.setattr(bench, "measure", lambda *key: {})
     bench.main("benchmarks", "overhead")
     under_way = results / "under way" / "benchmarks.json"
     begun = json.loads(under_way.read_text())
-    assert bench.load("benchmarks") == begun and begun["made_from"] == digest_of(*bench.BACKENDS)
-    for code in ("other", None):  # the latter as before November 2026, when nothing was said of it
-        under_way.write_text(json.dumps(begun | {"made_from": code}))
-        with pytest.raises(SystemExit, match="was begun with other back-ends: delete it"):
-            bench.main("benchmarks")
-
-
-def test_what_a_comparison_is_made_from_are_all_of_the_back_ends():
-    """But for what the driver does at its end, and a cluster to try things out."""
-    reached = made_from._closure(bench.BACKENDS)
-    modules = [f"async_hpo.backends.{path.stem}" for path in (ROOT / "async_hpo" / "backends").glob("[!_]*.py")]
-    defined = {f"{module}:{name}" for module in modules for name in made_from._source(module).definitions}
-    assert {name.partition(":")[2] for name in defined - set(reached)} == {"_stop_servers", "T", "local_cluster"}
+    assert bench.load("benchmarks") == begun and begun["digest"] == digest(bench.OBJECTIVES)
+    under_way.write_text(json.dumps(begun | {"digest": "other"}))
+    with pytest.raises(SystemExit, match="was begun with other objectives: delete it"):
+        bench.main("benchmarks")
 
 
 def test_the_time_of_all_calls_is_added_up(monkeypatch, results):
@@ -262,11 +251,9 @@ def test_the_recorded_comparison_is_whole(comparison):
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS)
-def test_the_recorded_comparison_is_of_todays_back_ends(comparison):
+def test_the_recorded_comparison_is_of_todays_objectives(comparison):
     recorded = json.loads((paths.RECORDINGS / f"{comparison}.json").read_text())
-    if "made_from" not in recorded:
-        pytest.skip(f"{comparison}.json of {recorded['date']} doesn't say which code it measured: the next one will")
-    assert recorded["made_from"] == digest_of(*bench.BACKENDS), f"{comparison}.json is older: measure it anew"
+    assert recorded["digest"] == digest(recorded["of"]), f"{comparison}.json is older: measure it anew"
 
 
 def test_events_of_several_writers_are_read_in_order(monkeypatch, tmp_path):

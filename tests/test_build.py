@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from tools import pdf
+from tools import pdf, translate
 from tools.notebooks import ROOT
 
 pytestmark = pytest.mark.slow
@@ -32,9 +32,10 @@ def small_book(parent):
     """A book of two pages, with other files beside them."""
     folder = parent / "chapter"
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.md", "recordings"))
-    for name in ("_config.yml", "CITATION.cff"):
-        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.md"))
+    (folder / "async_hpo" / "plots").mkdir(parents=True)
+    for name in ("_config.yml", "CITATION.cff", "async_hpo/plots/colors.py"):
+        shutil.copy(ROOT / name, folder / name)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n  - file: book/[two]\n")
     (folder / "book" / "index.md").write_text("# One\n")
     (folder / "book" / "[two].md").write_text("# Two\n")
@@ -91,29 +92,87 @@ def assert_it_loads_nothing_from_other_sites(html):
     assert re.search(r'<svg role="img" aria-label="x\^2"', text), "a formula is there without a script"
 
 
-CATALOGUE = """msgid ""
-msgstr "Content-Type: text/plain; charset=utf-8"
+KOREAN = {
+    "One": "하나",
+    "Two": "둘",
+    "A setence, and [another page](index.md).": "문장과 [다른 페이지](index.md)입니다.",
+    "A caption with a tpyo.": "설명입니다.",
+    "A picture with a tpyo.": "그림입니다.",
+    "It stays.": "그대로입니다.",
+}
+PAGE = """# Two
 
-msgid "Here."
-msgstr "여기."
+A setence, and [another page](index.md).
+
+It stays.
+
+```{figure} _static/logo.svg
+:alt: A picture with a tpyo.
+
+A caption with a tpyo.
+```
 """
+STILL_ENGLISH = "4 of this edition's 6 paragraphs are not translated yet, and are shown in English."
+#: Typos, a link that is no more, and another title, which stands in the other pages' navigation, too.
+MENDED = {"setence, and [another page](index.md)": "sentence", "tpyo": "typo", "Two": "Three"}
 
 
-def test_a_translation_stands_in_its_own_page_and_where_there_is_none_the_original(plain_book):
-    (plain_book / "book" / "[two].md").write_text("# Two\n\nHere.\n\nThere.\n")
-    catalogue = plain_book / "locale" / "ko" / "LC_MESSAGES" / "book" / "[two].po"
-    catalogue.parent.mkdir(parents=True)
-    for words in ("여기.", "바로 여기."):
-        catalogue.write_text(CATALOGUE.replace("여기.", words))
-        status, printed = build(plain_book)
-        assert status == 0, printed
-        korean = BeautifulSoup(
-            (plain_book / "_build" / "html" / "ko" / "book" / "[two].html").read_text(), "html.parser"
-        )
-        assert [p.get_text() for p in korean.article.find_all("p")] == [words, "There."], "and a change is seen"
-        assert korean.html["lang"] == "ko"
-    english = BeautifulSoup((plain_book / "_build" / "html" / "book" / "[two].html").read_text(), "html.parser")
-    assert "Here." in english.article.get_text() and english.find("a", hreflang="ko").get_text(strip=True) == "한국어"
+def korean(folder, page):
+    """A page's titles, paragraphs and alt texts."""
+    html = (folder / "_build" / "html" / "ko" / "book" / f"{page}.html").read_text()
+    article = BeautifulSoup(html, "html.parser").article
+    for mark in article.select(".headerlink, .caption-number"):
+        mark.decompose()
+    alts = [drawing["aria-label"] for drawing in article.select("svg")]
+    return [*(one.get_text().strip() for one in article.select("h1, p")), *alts]
+
+
+def translate_all(path, translations):
+    catalogue = translate.read(path, "ko")
+    for message in catalogue:
+        if message.id in translations:
+            message.string = translations[message.id]
+            message.flags.discard("fuzzy")
+    translate.write(path, catalogue, "ko")
+
+
+def succeed(folder, *by):
+    status, printed = build(folder, ["-m", *by])
+    assert status == 0, printed
+    return printed
+
+
+IN_KOREAN = ("tools.sphinx", "html", "ko")
+
+
+def test_a_changed_text_is_shown_as_it_is_until_it_is_translated(plain_book):
+    page = plain_book / "book" / "[two].md"
+    page.write_text(PAGE)
+    first, catalogue = (plain_book / "locale" / "ko" / "LC_MESSAGES" / "book" / f"{n}.po" for n in ("index", "[two]"))
+    listed = succeed(plain_book, "tools.translate")
+    assert all(f".po: new: {text}\n" in listed for text in KOREAN), listed
+    translate_all(first, KOREAN)
+    translate_all(catalogue, KOREAN)
+    succeed(plain_book, *IN_KOREAN)
+    sentence = "문장과 다른 페이지입니다."
+    assert korean(plain_book, "[two]") == ["둘", sentence, "그대로입니다.", "설명입니다.", "그림입니다."]
+    assert korean(plain_book, "index") == ["하나"]
+
+    for typo, mended in MENDED.items():
+        page.write_text(page.read_text().replace(typo, mended))
+    title, sentence, caption, alt = "Three", "A sentence.", "A caption with a typo.", "A picture with a typo."
+    succeed(plain_book, *IN_KOREAN)
+    assert korean(plain_book, "[two]") == [title, sentence, "그대로입니다.", caption, alt]
+    assert korean(plain_book, "index") == ["하나", STILL_ENGLISH]
+    assert title in (plain_book / "_build" / "html" / "ko" / "book" / "index.html").read_text(), "in its navigation"
+
+    listed = succeed(plain_book, "tools.translate")
+    for text in (title, sentence, caption, alt):
+        assert re.search(rf"\[two\]\.po: (new|fuzzy): {re.escape(text)}\n", listed), listed
+    translate_all(catalogue, {title: "셋"})
+    succeed(plain_book, *IN_KOREAN)
+    assert korean(plain_book, "[two]") == ["셋", sentence, "그대로입니다.", caption, alt], "nothing fuzzy is shown"
+    assert korean(plain_book, "index")[1].startswith("3 of")
 
 
 def test_ways_in_where_the_address_is_known_and_nowhere_else(plain_book):

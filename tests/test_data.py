@@ -67,9 +67,9 @@ def test_an_epoch_of_a_test_is_a_fifth_and_one_that_is_measured_is_whole(monkeyp
         return [sum(len(y) for _, y in loader) for loader in (module.train_dataloader(), module.val_dataloader())]
 
     assert images() == [50_000 if paths.IDLE else 10_000, 10_000]
-    for module, name, value in ((data, "IDLE", True), (paths, "SHORT", False)):
+    for name, value in (("IDLE", True), ("SHORT", False)):
         with monkeypatch.context() as here:
-            here.setattr(module, name, value)
+            here.setattr(paths, name, value)
             assert images() == [50_000, 10_000]
 
 

@@ -1,13 +1,23 @@
-"""Run notebooks at full budget and store their outputs: `make execute` calls this.
+"""Run notebooks at full budget, or draw them from their recordings, and store their outputs.
 
-python -m tools.execute [scheduler ...]
+python -m tools.execute scheduler ...     run: pages that train in front of the reader (make execute NOTEBOOK=scheduler)
+python -m tools.execute --draw [...]      draw: trains nothing (make draw)
+python -m tools.execute --measure PAGE    run a page's recorded parts anew, and draw it (make measure PAGE=stragglers)
+
+A page with the switch `run_anew` shows recordings, and is executed as it stands. Of a page that trains in front of the
+reader, only the figures are drawn again: when it was run, what they show was kept in `recordings/<page>/figures/`.
 """
 
+import ast
+import builtins
+import copy
+import hashlib
 import os
 import platform
+import re
 import shutil
-import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 from importlib.metadata import version
@@ -18,46 +28,164 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from tools.made_from import RECORDINGS, parts_of
-from tools.notebooks import notebooks, read
+from async_hpo import paths
+from tools import figures
+from tools.notebooks import (
+    PARAMETERS,
+    SWITCH,
+    code_cells,
+    draws,
+    notebooks,
+    parameters,
+    read,
+    set_parameters,
+    syntax_tree,
+    tags,
+)
 
-#: Notebooks whose run ships with the book: notebook -> name of the tuner.
-RECORDED = {"scheduler": "lenet-random-search"}
+LENET = ["async_hpo.chapter:hpo_objective_lenet_synetune", "async_hpo.chapter:lenet_config_space"]
+#: Pages that train in front of the reader, and what their results depend on (see `async_hpo.recordings`).
+LIVE = {
+    "objective": LENET[:1],
+    "scheduler": LENET,
+    "visualization": LENET,
+    "dropout_mlp": ["async_hpo.solutions:hpo_objective_dropoutmlp_synetune"],
+    "environment": [],
+    "local_searcher": [],
+}
 #: Packages whose version stands at the top of each page, by the name that it has there.
 SHOWN = {"PyTorch": "torch", "Syne Tune": "syne-tune"}
-
-
-def made_from(path: Path) -> dict[str, str]:
-    """What the outputs of the notebook at `path` are made from (see `made_from.parts_of`)."""
-    return parts_of(read(path), writes=RECORDED.get(path.stem))
+KEEP = """
+from pathlib import Path
+from async_hpo.recordings import keep
+keep(dict({variables}), Path({folder!r}), {of!r}, {seconds})
+"""
+LOAD = """
+from async_hpo import paths, recordings
+globals().update(recordings.load(paths.RECORDINGS / {page!r} / "figures")[0])
+"""
 
 
 def execute(path: Path) -> None:
-    """Run a notebook at full budget, and store its outputs and what made them."""
-    os.environ.pop("SHORT_BUDGET", None)
-    os.environ["IDLE_MACHINE"] = "1"  # as CONTRIBUTING.md asks: its claims about speed are checked, too
+    """Run a notebook that trains in front of the reader, and store its outputs and what its figures show."""
+    notebook, begin = read(path), time.monotonic()
+    run = run_cells(path, code_cells(notebook), keep=True)
+    seconds = round(time.monotonic() - begin)
+    for cell, done in zip(code_cells(notebook), run, strict=True):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    notebook.metadata.async_hpo = NotebookNode(seconds=seconds, **when_and_with_what())
+    write(notebook, path)
+
+
+def draw(path: Path) -> None:
+    """Execute a page from its recordings; of one that trains, draw the figures alone."""
     notebook = read(path)
-    before = speed_stamp()
-    start = time.monotonic()
-    print(f"{path.name} ...", flush=True)
+    cells = code_cells(notebook)
+    if path.stem in LIVE or parameters(notebook).get(SWITCH) == "True":
+        shown = [cell for cell in cells if draws(cell)]
+        if not shown or (what_is_drawn(cells) and not (paths.RECORDINGS / path.stem / "figures").exists()):
+            return
+        first = [cell for cell in cells if sets_up(cell) and cell not in shown]
+        load = LOAD.format(page=path.stem) if what_is_drawn(cells) else ""
+        run = run_cells(path, [*first, code(load), *shown])[-len(shown) :]
+        for cell, done in zip(shown, run, strict=True):
+            cell.outputs = done.outputs
+    else:
+        for cell, done in zip(cells, run_cells(path, cells), strict=True):
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+        notebook.metadata.pop("async_hpo", None)  # its recordings say when and with what they were made
+    write(notebook, path)
+
+
+def measure(path: Path) -> None:
+    """Run a page's recorded parts anew, put the recordings into the book, and draw the page."""
+    notebook = read(path)
+    if SWITCH not in parameters(notebook):
+        sys.exit(f"{path.stem} has no recordings. Try: make execute NOTEBOOK={path.stem}")
+    anew = copy.deepcopy(notebook)
+    set_parameters(anew, {SWITCH: True})
+    run_cells(path, code_cells(anew))
+    take_recordings(path.stem)
+    for cell in code_cells(notebook):  # a page that had none shows them from now on
+        cell.source = cell.source.replace(f"{SWITCH} = True", f"{SWITCH} = False")
+    write(notebook, path)
+    shutil.rmtree(paths.RECORDINGS / path.stem / "figures", ignore_errors=True)
+    draw(path)
+
+
+def take_recordings(page: str) -> None:
+    for made in sorted((paths.experiments() / "recordings" / page).iterdir()):
+        target = paths.RECORDINGS / page / made.name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.move(made, target)
+
+
+def run_cells(path: Path, cells: list[NotebookNode], keep: bool = False) -> list[NotebookNode]:
+    """Run copies of cells one after the other where the notebook is, and return the copies.
+
+    Args:
+        keep: the variables that figures are drawn from, in `recordings/`.
+    """
+    print(f"{path.stem} ...", flush=True)
+    begin = time.monotonic()
+    notebook = nbformat.v4.new_notebook(cells=copy.deepcopy(cells))
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True)
-    client.execute(cwd=str(path.parent))
-    seconds = round(time.monotonic() - start)
+    with client.setup_kernel(cwd=str(path.parent)):
+        for number, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, number)
+            settle(cell)
+        if keep and (names := what_is_drawn(notebook.cells)):
+            variables = ", ".join(f"{name}={name}" for name in names)
+            target = {"folder": str(paths.RECORDINGS / path.stem / "figures"), "of": LIVE[path.stem]}
+            source = KEEP.format(variables=variables, seconds=time.monotonic() - begin, **target)
+            notebook.cells.append(code(source))
+            client.execute_cell(notebook.cells[-1], len(cells))
+    print(f"{path.stem}: {time.monotonic() - begin:.0f} s", flush=True)
+    return notebook.cells[: len(cells)]
+
+
+def settle(cell: NotebookNode) -> None:
+    """Give a table's style, and the address of an object, the same name in every run."""
+    name = f"T_{hashlib.sha256(cell.id.encode()).hexdigest()[:5]}"
+    for output in cell.outputs:
+        data = output.get("data", {})
+        for kind in {"text/html", "text/plain"} & set(data):
+            data[kind] = re.sub(r" at 0x[0-9a-f]+", " at 0x0", re.sub(r"\bT_[0-9a-f]{5}", name, data[kind]))
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
     notebook.metadata.language_info = NotebookNode(name="python")
-    notebook.metadata.async_hpo = NotebookNode(
-        made_from=made_from(path), seconds=seconds, stamps=[before, speed_stamp()], **when_and_with_what()
-    )
     nbformat.write(notebook, path)
-    print(f"{path.name}: {seconds} s", flush=True)
-    if path.stem in RECORDED:
-        keep_recording(RECORDED[path.stem])
 
 
-def speed_stamp() -> float:
-    """How fast the machine is now (see `async_hpo.stamp`), in a process of its own: ours stays without PyTorch."""
-    program = "from async_hpo.stamp import speed_stamp; print(speed_stamp())"
-    printed = subprocess.check_output([sys.executable, "-c", program], text=True)
-    return round(float(printed.splitlines()[-1]), 2)
+def code(source: str) -> NotebookNode:
+    return nbformat.v4.new_code_cell(source)
+
+
+# --- what figures show -----------------------------------------------------------------------------------------------
+
+
+def sets_up(cell: NotebookNode) -> bool:
+    """Whether a cell imports, or sets parameters."""
+    return PARAMETERS in tags(cell) or any(isinstance(part, ast.ImportFrom) for part in syntax_tree(cell).body)
+
+
+def what_is_drawn(cells: list[NotebookNode]) -> list[str]:
+    """The variables that cells with figures use, of those that others assign by training."""
+    known = {name for cell in cells if sets_up(cell) for name in _names(cell, ast.Store)} | set(dir(builtins))
+    shown = [cell for cell in cells if draws(cell)]
+    used = {name for cell in shown for name in _names(cell, ast.Load) - _names(cell, ast.Store)}
+    return sorted(used - known)
+
+
+def _names(cell: NotebookNode, context: type) -> set[str]:
+    found = set()
+    for node in ast.walk(syntax_tree(cell)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, context):
+            found.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom) and context is ast.Store:
+            found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    return found
 
 
 def when_and_with_what() -> dict[str, Any]:
@@ -66,27 +194,24 @@ def when_and_with_what() -> dict[str, Any]:
     return {"date": date.today().isoformat(), "versions": versions}
 
 
-def keep_recording(name: str) -> None:
-    """Copy the newest run's own files into `book/recordings/`, in place of an older run of that name."""
-    from async_hpo import paths, runs
-
-    if own := [*runs.folders(name, paths.experiments())]:
-        _, folder = max(own)
-        for old in RECORDINGS.glob(f"{name}-*"):
-            shutil.rmtree(old)
-        target = RECORDINGS / folder.name
-        target.mkdir(parents=True)
-        for file in ("metadata.json", runs.ST_RESULTS_DATAFRAME_FILENAME, runs.TRIALS_FILENAME):
-            shutil.copy(folder / file, target)
-
-
-def main(*names: str) -> None:
-    paths = {path.stem: path for path in notebooks()}
-    chosen = [Path(name).stem for name in names] or [*paths]
-    if unknown := [name for name in chosen if name not in paths]:
-        sys.exit(f"{unknown[0]} is not in _toc.yml; its notebooks are: {', '.join(paths)}")
-    for name in chosen:
-        execute(paths[name])
+def main(*arguments: str) -> None:
+    known = {path.stem: path for path in notebooks()}
+    options = {argument for argument in arguments if argument.startswith("--")}
+    names = [Path(name).stem for name in arguments if name not in options]
+    if unknown := [name for name in names if name not in known]:
+        sys.exit(f"{unknown[0]} is not in _toc.yml; its notebooks are: {', '.join(known)}")
+    if not names and "--draw" not in options:
+        sys.exit(f"Which page? One of: {', '.join(known)}")
+    os.environ.pop("SHORT_BUDGET", None)
+    if "--draw" in options:
+        figures.draw()
+        with tempfile.TemporaryDirectory() as empty:
+            os.environ["SYNETUNE_FOLDER"] = empty  # figures show the book's runs, not the contributor's own
+            for name in names or known:
+                draw(known[name])
+        return
+    for name in names:
+        (measure if "--measure" in options else execute if name in LIVE else draw)(known[name])
 
 
 if __name__ == "__main__":

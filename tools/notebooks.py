@@ -1,7 +1,9 @@
-"""The book's notebooks: which they are, and their code."""
+"""The book's notebooks: which they are, their code, and the values of their parameters."""
 
 import ast
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
@@ -9,6 +11,10 @@ from nbformat import NotebookNode
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+PARAMETERS = "parameters"  # papermill's tag of the cell whose values others may follow
+SWITCH = "run_anew"  # the parameter of pages that read recordings
+#: Notebook -> its parameters' values in the tests.
+SHORT = tomllib.loads((ROOT / "tests" / "short_budgets.toml").read_text("utf-8"))
 
 
 def notebooks() -> list[Path]:
@@ -23,6 +29,54 @@ def read(path: Path) -> NotebookNode:
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def draws(cell: NotebookNode) -> bool:
+    return any("image/svg+xml" in output.get("data", {}) for output in cell.outputs)
+
+
+def parameters(notebook: NotebookNode) -> dict[str, str]:
+    """The parameters that a notebook assigns, name -> expression; empty for one without such a cell.
+
+    Raises:
+        ValueError: the cell does something else.
+    """
+    found: dict[str, str] = {}
+    for cell in code_cells(notebook):
+        if PARAMETERS in tags(cell):
+            for line in ast.parse(cell.source).body:
+                if not isinstance(line, ast.Assign):
+                    raise ValueError(f"a parameter is a plain assignment, not {ast.unparse(line)}")
+                both = [part.elts if isinstance(part, ast.Tuple) else [part] for part in (line.targets[0], line.value)]
+                found |= {ast.unparse(name): ast.unparse(value) for name, value in zip(*both, strict=True)}
+    return found
+
+
+def reads_recordings(notebook: NotebookNode) -> bool:
+    """Whether a notebook shows recordings: it has the switch, and it is off."""
+    return parameters(notebook).get(SWITCH) == "False"
+
+
+def assignments(notebook: NotebookNode, values: dict[str, Any]) -> str:
+    """Code that gives a notebook's parameters other values.
+
+    Raises:
+        LookupError: the notebook has no such parameter.
+    """
+    if unknown := set(values) - set(parameters(notebook)):
+        raise LookupError(f"there is no parameter {', '.join(sorted(unknown))} in the notebook's cell `{PARAMETERS}`")
+    return "".join(f"\n{name} = {value!r}" for name, value in values.items())
+
+
+def set_parameters(notebook: NotebookNode, values: dict[str, Any]) -> None:
+    """Give a notebook's parameters other values, behind its own."""
+    for cell in code_cells(notebook):
+        if PARAMETERS in tags(cell):
+            cell.source += assignments(notebook, values)
 
 
 def syntax_tree(cell: NotebookNode) -> ast.Module:

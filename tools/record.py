@@ -4,7 +4,7 @@ python -m tools.record [lenet ...] [--minutes 30]
 
 A table is random search over a space: a fixed sequence of configurations, each trained to its end. A row an epoch with
 the columns `trial`, `config_<hyperparameter>`, `epoch`, `validation_error` and `seconds` (since the trial's order).
-Its first line is a digest of the objective and the space (see `tools/made_from.py`): only runs that were made from the
+Its first line is a digest of the objective and the space (see `async_hpo/digest.py`): only runs that were made from the
 same are put into it.
 """
 
@@ -25,9 +25,9 @@ from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
 from async_hpo import FASHION_MNIST, ForkserverBackend, paths, runs
+from async_hpo.digest import digest
 from async_hpo.search import search
 from tools import figures
-from tools.made_from import digest_of
 
 MADE_FROM = "# made from "
 IN_TABLE = "in-table"  # a file in a run's folder: its trials are in the table
@@ -51,7 +51,7 @@ class Table(NamedTuple):
 
     @property
     def digest(self) -> str:
-        return digest_of(*filter(None, (self.objective, self.space, self.initial)))
+        return digest(filter(None, (self.objective, self.space, self.initial)))
 
 
 TABLES = {

@@ -2,7 +2,7 @@
 
 python -m tools.replays [--minutes 30]
 
-A line a run in `book/recordings/replays.jsonl`; what is there already is not run again. Times are recorded seconds
+A line a run in `recordings/replays.jsonl`; what is there already is not run again. Times are recorded seconds
 (seconds of the clock times the compression) since the first trial's order, as in a prediction; `begin` is how many
 seconds of the clock the tuner needed until then, and `gap` is in seconds of the clock, too.
 """

@@ -1,5 +1,4 @@
-"""Under a notebook's title: when its outputs were made, how long that took, with which versions, and how fast the
-machine was."""
+"""Under a notebook's title: when its outputs were made, how long that took, and with which versions."""
 
 import json
 from datetime import date
@@ -20,7 +19,6 @@ SENTENCES = {
     (False, True): _("These outputs were made in {time}, with {versions}."),
     (False, False): _("These outputs were made in {time}."),
 }
-SPEED = _("One bare epoch of LeNet, the machine's speed stamp, took {before} s before and {after} s after.")
 
 
 def setup(app: Sphinx) -> None:
@@ -45,11 +43,7 @@ def words(kept: dict[str, Any], language: str = "en") -> str:
         known["day"] = spelled_out(date.fromisoformat(kept["date"]), language)
     if kept.get("versions"):
         known["versions"] = ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
-    sentence = SENTENCES["day" in known, "versions" in known].format(**known)
-    if "stamps" not in kept:
-        return sentence
-    before, after = (f"{stamp:.1f}" for stamp in kept["stamps"])
-    return f"{sentence} {SPEED.format(before=before, after=after)}"
+    return SENTENCES["day" in known, "versions" in known].format(**known)
 
 
 def spelled_out(day: date, language: str) -> str:

@@ -1,0 +1,174 @@
+"""Recordings: what took long, run once and kept with what made it, so that its page can be drawn at any time.
+
+A recording is a folder `recordings/<page>/<what>/`: `recording.json`, the results files of its runs as they were, and
+tables as CSV files.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import joblib
+import pandas as pd
+from syne_tune.constants import ST_METADATA_FILENAME, ST_RESULTS_DATAFRAME_FILENAME
+
+from async_hpo import paths
+from async_hpo.digest import digest
+from async_hpo.runs import TRIALS_FILENAME, Run, read_run
+from async_hpo.tables import read_csv
+
+FILENAME = "recording.json"
+#: In `recording.json`, the keys of a folder's or file's name.
+RUN, TABLE, SERIES = "$run", "$table", "$series"
+
+
+def recorded(name: str, make: Callable[[], dict[str, Any]], anew: bool, of: Iterable[str]) -> dict[str, Any]:
+    """The book's recording `name`; or, with `anew`, what `make` returns now.
+
+    A recording made anew is kept in `experiments/`, from where `make measure` takes it into the book.
+
+    Args:
+        name: "<page>/<what>", the recording's folder.
+        make: returns what is recorded, by name: runs, tables (`DataFrame` with the default index), numbers and texts,
+            and lists and dictionaries of those.
+        anew: call `make`.
+        of: what the result depends on (see `digest`): the objective, its space, a table.
+
+    Raises:
+        RecordingError: the recording is missing, damaged, or of another objective, space, data or table.
+    """
+    if not anew:
+        found, about = load(paths.RECORDINGS / name, of)
+        print(described(about))
+        return found
+    begin = time.monotonic()
+    made = make()
+    folder = keep(made, paths.experiments() / "recordings" / name, of, time.monotonic() - begin)
+    return load(folder, of)[0]
+
+
+class RecordingError(LookupError):
+    """A recording can't be used; the message says why, and which command makes it anew."""
+
+
+def keep(made: dict[str, Any], folder: Path, of: Iterable[str], seconds: float) -> Path:
+    """Write a recording, in place of an older one. Its runs' own files are in `experiments/`.
+
+    Args:
+        made: see `make` of `recorded`; a `Series` may be among it.
+        folder: `.../<page>/<what>`.
+        of: see `recorded`.
+        seconds: that it took.
+
+    Returns:
+        The folder.
+    """
+    of, part = [*of], folder.with_name(f".part-{folder.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    value = _stored(made, part)
+    about = {
+        "of": of,
+        "digest": digest(of),
+        "date": date.today().isoformat(),
+        "seconds": round(seconds),
+        "cores": joblib.cpu_count(),
+        "versions": versions(),
+        "files": {path.relative_to(part).as_posix(): _sha(path) for path in sorted(part.rglob("*")) if path.is_file()},
+        "value": value,
+    }
+    part.joinpath(FILENAME).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.replace(folder)
+    return folder
+
+
+def load(folder: Path, of: Iterable[str] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a recording.
+
+    Args:
+        folder: `.../<page>/<what>`.
+        of: what it has to be a recording of; what it says itself, if None.
+
+    Returns:
+        What `make` had returned, and what is known of the recording.
+
+    Raises:
+        RecordingError: see `recorded`.
+    """
+    try:
+        about = json.loads((folder / FILENAME).read_text(encoding="utf-8"))
+        changed = [name for name, sha in about["files"].items() if _sha(folder / name) != sha]
+        if changed:
+            raise ValueError(f"{changed[0]} is not the file that was recorded")
+        found = _read(about["value"], folder)
+        made_from, of = about["digest"], about["of"] if of is None else [*of]
+    except FileNotFoundError as error:
+        raise _error(folder, f"{Path(error.filename).name} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _error(folder, f"it is damaged: {error}") from None
+    if digest(of) != made_from:
+        raise _error(folder, f"it was recorded from other code or data than today's {' and '.join(of)}")
+    return found, about
+
+
+def described(about: dict[str, Any]) -> str:
+    """When, on what and with what a recording was made."""
+    with_what = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    took = f"{about['seconds'] / 60:.0f} minutes" if about["seconds"] >= 90 else f"{about['seconds']} seconds"
+    return f"Recorded {about['date']} in {took} on {about['cores']} cores,\n  with {with_what}"
+
+
+def versions() -> dict[str, str]:
+    """What a recording was made with."""
+    return {"torch": version("torch"), "syne-tune": version("syne-tune"), "Python": python_version()}
+
+
+def _error(folder: Path, why: str) -> RecordingError:
+    page, what = folder.parts[-2:]
+    return RecordingError(f"The recording {page}/{what} can't be used: {why}. Make it anew: make measure PAGE={page}")
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _stored(value: Any, folder: Path) -> Any:
+    """`value` as JSON has it; runs and tables become files."""
+    if isinstance(value, Run):
+        target = folder / value.name
+        target.mkdir(exist_ok=True)
+        for name in (ST_METADATA_FILENAME, ST_RESULTS_DATAFRAME_FILENAME, TRIALS_FILENAME):
+            if (source := paths.experiments() / value.name / name).exists():  # no results without a report
+                shutil.copy(source, target)
+        return {RUN: value.name}
+    if isinstance(value, pd.DataFrame | pd.Series):
+        name = f"table-{len([*folder.glob('table-*')])}.csv"
+        value.to_csv(folder / name, index=isinstance(value, pd.Series))
+        return {SERIES if isinstance(value, pd.Series) else TABLE: name}
+    if isinstance(value, dict):
+        return {name: _stored(one, folder) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_stored(one, folder) for one in value]
+    return value.item() if hasattr(value, "item") else value  # NumPy's numbers are none of JSON's
+
+
+def _read(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_read(one, folder) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if RUN in value:
+        return read_run(folder / value[RUN])
+    if TABLE in value:
+        return read_csv(folder / value[TABLE], float_precision="round_trip")
+    if SERIES in value:
+        return read_csv(folder / value[SERIES], float_precision="round_trip", index_col=0).iloc[:, 0]
+    return {name: _read(one, folder) for name, one in value.items()}
