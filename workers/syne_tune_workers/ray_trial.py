@@ -24,8 +24,9 @@ from syne_tune.backend.trial_status import Status
 from . import sources, worker
 from .ray_output import Output, Stopped
 
-#: Seconds in which the processes of all nodes must be ready.
-SECONDS_TO_WARM_UP = 120.0
+#: Seconds in which the processes of all nodes must be ready. Many, because Ray runs them at niceness 15: on a node that
+#: computes something else, they get a thirtieth of a core.
+SECONDS_TO_WARM_UP = 600.0
 
 
 @dataclass

@@ -15,6 +15,8 @@ from pathlib import Path
 # Nodes that tests start, and the drivers that connect to them, share a token (read when Ray is imported).
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+# Ray runs tasks at niceness 15: beside a test that trains, a node needs minutes to import torch.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import numpy as np
 import pandas as pd
