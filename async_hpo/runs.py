@@ -105,17 +105,26 @@ class Run:
 def find_run(name: str) -> Run:
     """Read the newest run called `<name>-<date>`: the reader's own, else the recording shipped with the book.
 
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    return read_run(find_folder(name))
+
+
+def find_folder(name: str) -> Path:
+    """The folder of the run that `find_run` reads.
+
     Folders without whole metadata, such as a damaged older run's, are passed over.
 
     Raises:
-        FileNotFoundError: there is neither.
+        FileNotFoundError: there is none.
     """
     own = paths.experiments()
     for root in (own, *sorted(paths.RECORDINGS.glob("*/*/"))):
         if newest := max(folders(name, root), default=None):
             if root != own:
                 print(f"No run {name} of your own yet: this is the book's recording.")
-            return read_run(newest[1])
+            return newest[1]
     raise FileNotFoundError(f"No run {name} in {paths.experiments()} or {paths.RECORDINGS}: run its notebook first.")
 
 

@@ -8,8 +8,15 @@ from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
+from syne_tune import StoppingCriterion, Tuner
+from syne_tune.backend import PythonBackend
+from syne_tune.config_space import loguniform, randint
+from syne_tune.experiments import load_experiment
+from syne_tune.optimizer.baselines import RandomSearch
 
 from tools import colab, figures
 from tools.execute import LIVE, run_cells
@@ -72,6 +79,8 @@ FOLDED = {
     "hide-output": {"outputs_hidden": True},
     "remove-cell": {"source_hidden": True, "outputs_hidden": True},
 }
+#: Tags for outputs that are wider than the page's column: over the margin (the theme's), or in several lines (ours).
+WIDTH = {"full-width", "wrap-output"}
 
 
 @NOTEBOOKS
@@ -79,7 +88,7 @@ def test_it_reads_in_jupyterlab_as_on_the_page(path):
     for cell in code_cells(read(path)):
         folded = {k: v for tag in cell.metadata.get("tags", []) for k, v in FOLDED.get(tag, {}).items()}
         assert cell.metadata.get("jupyter", {}) == folded, cell.source
-        assert tags(cell) <= {*FOLDED, colab.TAG, PARAMETERS, "nbval-check-output"}, "add what it folds to FOLDED"
+        assert tags(cell) <= {*FOLDED, *WIDTH, colab.TAG, PARAMETERS, "nbval-check-output"}, "new here?"
     for cell in read(path).cells:
         roles = re.findall(r"\{(?:ref|numref|doc|cite)\w*\}`.*?`", cell.source)
         assert "[](" not in cell.source, "JupyterLab writes no title for it"
@@ -112,6 +121,52 @@ def test_no_visible_cell_holds_what_is_there_for_tests(path):
     for cell in code_cells(read(path)):
         if not {"remove-cell", "remove-input"} & tags(cell):
             assert not re.search(r"(?m)NBVAL_|SHORT_BUDGET|IDLE_MACHINE|^\s*assert\b", cell.source), cell.source
+
+
+def report_epochs(learning_rate, batch_size, max_epochs):
+    import time
+
+    from syne_tune import Reporter
+
+    report = Reporter()
+    for epoch in range(1, max_epochs + 1):
+        time.sleep(0.1)
+        report(epoch=epoch, validation_error=learning_rate / epoch)
+
+
+DRAWING = {
+    "scheduler": ["sch-22", "sch-scatter", "sch-25"],
+    "visualization": ["vis-trials", "vis-03", "vis-05", "vis-07"],
+}
+
+
+def test_the_chapters_figures_can_be_taken_along(monkeypatch, tmp_path):
+    """Their cells need nothing of the book, and draw what `load_experiment` reads of a run without its callbacks."""
+    monkeypatch.setenv("SYNETUNE_FOLDER", str(tmp_path))
+    space = {"learning_rate": loguniform(1e-2, 1), "batch_size": randint(32, 256), "max_epochs": 3}
+    tuner = Tuner(
+        trial_backend=PythonBackend(report_epochs, space),
+        scheduler=RandomSearch(space, metrics=["validation_error"]),
+        stop_criterion=StoppingCriterion(max_num_trials_finished=4),
+        n_workers=2,
+        sleep_time=0.1,
+        save_tuner=False,
+    )
+    tuner.run()
+    table = load_experiment(tuner.name).results
+    taken = {"np": np, "pd": pd, "plt": plt, "metric": "validation_error", "lenet_config_space": space}
+    taken["columns"] = ["trial_id", "epoch", "validation_error", "learning_rate", "batch_size"]
+    for path in notebooks():
+        cells = {cell.id: cell.source for cell in read(path).cells}
+        short = table.rename(columns=lambda name: name.removeprefix("config_"))
+        taken["results"] = short if path.stem == "scheduler" else table
+        for cell_id in DRAWING.get(path.stem, []):
+            exec(cells[cell_id], taken)
+            drawn = [ax for number in plt.get_fignums() for ax in plt.figure(number).axes]
+            assert all(ax.lines or ax.patches or ax.collections for ax in drawn)
+            plt.close("all")
+    assert list(taken["ranking"].validation_error) == sorted(taken["ranking"].validation_error)
+    assert set(taken["workers"]) <= {0, 1}
 
 
 @NOTEBOOKS

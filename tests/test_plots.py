@@ -3,7 +3,6 @@
 import colorsys
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import matplotlib
 
@@ -12,7 +11,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-import torch
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
@@ -60,11 +58,6 @@ MEASURED = pd.DataFrame(
     [("Ray", 30.0), ("PythonBackend, short polling", 10.0), ("Ray", 50.0), ("PythonBackend, short polling", 20.0)],
     columns=["system", "rate"],
 )
-CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
-IMAGES = SimpleNamespace(  # image i is filled with i; its class is 9 - i % 10
-    tensors={"train": (torch.arange(30.0).reshape(30, 1, 1, 1).expand(30, 1, 2, 2), 9 - torch.arange(30) % 10)},
-    text_labels=lambda found: [CLASSES[label] for label in found],
-)
 PLANS = {
     "one": schedule([3.0, 4.0, 9.0, 2.0, 8.0, 1.0], 1),
     "three workers that wait for each other: 402 s, 41% of their time idle": schedule(
@@ -84,17 +77,13 @@ DRAWN = {
     "gantt": lambda: plots.gantt(run_of()),
     "gantts": lambda: plots.gantts({"asynchronous": run_of(), "synchronous": run_of()}),
     "images_per_second": lambda: plots.images_per_second(pd.Series({"D2L's own code": 1500.0, "last": 6e4}), 9e4),
-    "incumbent": lambda: plots.incumbent(run_of()),
     "learning_curve": lambda: plots.learning_curve(pd.DataFrame({"epoch": [1, 2], "validation_error": [0.6, 0.4]})),
-    "learning_curves": lambda: plots.learning_curves(run_of()),
     "nodes": lambda: plots.nodes(run_of()),
-    "one_image_per_class": lambda: plots.one_image_per_class(IMAGES),
     "scaling": lambda: plots.scaling(pd.DataFrame({"workers": [1, 64], "reports_per_second": [9.0, 500.0]}), 10.0),
     "schedules": lambda: plots.schedules(PLANS),
     "seconds_of_a_trial": lambda: plots.seconds_of_a_trial(
         pd.DataFrame({"D2L's own code": [1.0, 2.0, 3.0]}, index=["data and model", "training", "gap"])
     ),
-    "seconds_per_epoch": lambda: plots.seconds_per_epoch(pd.Series([8.04, 2.0], index=[64, 256])),
     "slowed_by_waiting": lambda: plots.slowed_by_waiting(
         pd.DataFrame({"recorded: dropout_mlp": [1.0, 1.3], "recorded: lenet": [1.0, 1.2]}, index=[1, 2])
     ),
@@ -148,7 +137,7 @@ def test_importing_the_figures_imports_neither_torch_nor_d2l():
 
 
 def test_white_and_a_page_are_legible_with_every_colour():
-    every = [colors.TRIAL, colors.WAITING, colors.OTHERS, *(to_hex(plots.trial_color(i)) for i in range(201))]
+    every = [*colors.CYCLE, colors.WAITING, colors.OTHERS, *(to_hex(plots.trial_color(i)) for i in range(201))]
     assert not [color for color in every if contrast(color, "#ffffff") < 4.5]
 
 
@@ -226,7 +215,7 @@ def test_nodes_leave_out_a_trial_that_never_said_where_it_ran():
 
 
 @pytest.mark.parametrize("trials", [TRIALS.assign(train_start=NAN, status="Failed"), TRIALS[:0]], ids=["all", "none"])
-@pytest.mark.parametrize("plot", [plots.gantt, plots.nodes, plots.learning_curves, plots.incumbent])
+@pytest.mark.parametrize("plot", [plots.gantt, plots.nodes])
 def test_a_run_without_reports_is_drawn_too(plot, trials):
     """As `read_run` reads one: no report ever named a node, either."""
     figure = plot(run_of(trials, pd.DataFrame(columns=["trial_id", "validation_error", "time"])))
@@ -259,36 +248,10 @@ def band_at(band, x):
     return sorted({round(float(height), 9) for place, height in vertices if place == x})
 
 
-def test_one_image_per_class():
-    figure = plots.one_image_per_class(IMAGES)
-    assert [ax.get_title() for ax in figure.axes] == CLASSES
-    assert [float(ax.images[0].get_array().max()) for ax in figure.axes] == list(range(9, -1, -1))
-
-
 def test_learning_curve():
     (ax,) = DRAWN["learning_curve"]().axes
     assert points(ax.lines[0]) == [(1, 0.6), (2, 0.4)]
     assert list(ax.get_xticks()) == [1, 2] and ax.get_ylabel() == "validation error"
-
-
-def test_learning_curves():
-    (ax,) = plots.learning_curves(run_of()).axes
-    before, curves = ax.lines[::2], ax.lines[1::2]
-    assert points(curves[0]) == [(20, 0.8), (40, 0.5)] and points(curves[1]) == [(30, 0.9), (90, 0.4)]
-    assert points(before[0]) == [(0, 0.8), (20, 0.8)] and points(before[1]) == [(5, 0.9), (30, 0.9)], "since its start"
-    for trial_id, line, text in zip((0, 1, 3), curves, ax.texts, strict=True):
-        assert text.get_text() == str(trial_id)
-        assert line.get_color() == text.get_color() == plots.trial_color(trial_id)
-
-
-def test_incumbent():
-    reports = pd.DataFrame(
-        [(0, 10.0, NAN), (0, 20.0, 0.8), (1, 30.0, 0.9), (0, 40.0, 0.5), (1, 50.0, 0.5)],
-        columns=["trial_id", "time", "validation_error"],
-    )
-    steps, dots = plots.incumbent(run_of(reports=reports)).axes[0].lines
-    assert points(steps) == [(20, 0.8), (30, 0.8), (40, 0.5), (50, 0.5), (100, 0.5)]
-    assert steps.get_drawstyle() == "steps-post" and points(dots) == [(20, 0.8), (40, 0.5)]
 
 
 def test_collapsed():
@@ -353,12 +316,6 @@ def test_scaling():
 
 
 # --- bars ------------------------------------------------------------------------------------------------------------
-
-
-def test_seconds_per_epoch():
-    (ax,) = DRAWN["seconds_per_epoch"]().axes
-    assert bars(ax) == [(0, 0, 8.04), (0, 1, 2)] and texts(ax) == ["8.0 s", "2.0 s"]
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["64", "256"]
 
 
 @pytest.mark.parametrize("limit", [9000.0, 3000.0])

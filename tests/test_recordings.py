@@ -139,8 +139,8 @@ def test_what_is_kept_is_read_again(kept):
 
 def test_runs_are_kept_as_their_own_files(kept, monkeypatch):
     monkeypatch.setattr(paths, "RECORDINGS", ROOT / "recordings")
-    monkeypatch.setenv("SYNETUNE_FOLDER", str(ROOT / "recordings" / "scheduler" / "figures"))
-    (folder,) = (ROOT / "recordings" / "scheduler" / "figures").glob("lenet-random-search-*")
+    monkeypatch.setenv("SYNETUNE_FOLDER", str(ROOT / "recordings" / "scheduler" / "run"))
+    (folder,) = (ROOT / "recordings" / "scheduler" / "run").glob("lenet-random-search-*")
     run = recordings.read_run(folder)
     again = recordings.load(recordings.keep({"runs": [run]}, kept, [], seconds=1))[0]["runs"][0]
     pd.testing.assert_frame_equal(again.reports, run.reports)

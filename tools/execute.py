@@ -53,12 +53,15 @@ LIVE = {
     "environment": [],
     "local_searcher": [],
 }
+#: Runs that other pages draw, too, by the tuner's name: kept whole, in `recordings/<page>/run/`.
+RUNS = {"scheduler": "lenet-random-search"}
 #: Packages whose version stands at the top of each page, by the name that it has there.
 SHOWN = {"PyTorch": "torch", "Syne Tune": "syne-tune"}
 KEEP = """
 from pathlib import Path
 from async_hpo.recordings import keep
-keep(dict({variables}), Path({folder!r}), {of!r}, {seconds})
+from async_hpo.runs import find_run
+keep({what}, Path({folder!r}), {of!r}, {seconds})
 """
 LOAD = """
 from async_hpo import paths, recordings
@@ -134,12 +137,10 @@ def run_cells(path: Path, cells: list[NotebookNode], keep: bool = False) -> list
         for number, cell in enumerate(notebook.cells):
             client.execute_cell(cell, number)
             settle(cell)
-        if keep and (names := what_is_drawn(notebook.cells)):
-            variables = ", ".join(f"{name}={name}" for name in names)
-            target = {"folder": str(paths.RECORDINGS / path.stem / "figures"), "of": LIVE[path.stem]}
-            source = KEEP.format(variables=variables, seconds=time.monotonic() - begin, **target)
-            notebook.cells.append(code(source))
-            client.execute_cell(notebook.cells[-1], len(cells))
+        for name, what in what_is_kept(path.stem, notebook.cells).items() if keep else ():
+            target = {"folder": str(paths.RECORDINGS / path.stem / name), "of": LIVE[path.stem]}
+            notebook.cells.append(code(KEEP.format(what=what, seconds=time.monotonic() - begin, **target)))
+            client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
     print(f"{path.stem}: {time.monotonic() - begin:.0f} s", flush=True)
     return notebook.cells[: len(cells)]
 
@@ -176,6 +177,13 @@ def what_is_drawn(cells: list[NotebookNode]) -> list[str]:
     shown = [cell for cell in cells if draws(cell)]
     used = {name for cell in shown for name in _names(cell, ast.Load) - _names(cell, ast.Store)}
     return sorted(used - known)
+
+
+def what_is_kept(page: str, cells: list[NotebookNode]) -> dict[str, str]:
+    """What `execute` puts into `recordings/<page>/`: folder -> code of what is kept there."""
+    names = what_is_drawn(cells)
+    kept = {"figures": f"dict({', '.join(f'{name}={name}' for name in names)})"} if names else {}
+    return kept | ({"run": f"dict(run=find_run({RUNS[page]!r}))"} if page in RUNS else {})
 
 
 def _names(cell: NotebookNode, context: type) -> set[str]:

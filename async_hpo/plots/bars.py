@@ -7,16 +7,6 @@ from matplotlib.figure import Figure
 from async_hpo.plots import style
 
 
-def seconds_per_epoch(seconds: pd.Series) -> Figure:
-    """Seconds an epoch takes, by batch size (the index)."""
-    figure, ax = plt.subplots(figsize=style.size(2.2))
-    bars = ax.barh([str(batch_size) for batch_size in seconds.index], seconds, color=style.TRIAL, height=0.6)
-    ax.bar_label(bars, fmt="%.1f s", padding=4)
-    ax.set(xlabel="time per epoch [s]", ylabel="batch size", xlim=(0, seconds.max() * 1.15))
-    ax.grid(axis="y", visible=False)
-    return figure
-
-
 def images_per_second(rates: pd.Series, limit: float) -> Figure:
     """Training images per second after each step (the index, in order), and the limit as a line."""
     figure, ax = _bars(rates, "training images per second")

@@ -1,6 +1,4 @@
-"""Errors over epochs and over time: of a trial, of all trials, of the best so far, of whole methods."""
-
-from typing import TYPE_CHECKING
+"""Errors over epochs and over time: of a trial, and of whole methods."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -8,57 +6,12 @@ from matplotlib.figure import Figure
 
 from async_hpo.plots import style
 
-if TYPE_CHECKING:  # it takes seconds to import
-    from async_hpo.runs import Run
-
 
 def learning_curve(reports: pd.DataFrame, metric: str = "validation_error") -> Figure:
     """One trial: its metric after each epoch. `reports` has the columns `epoch` and `metric`."""
     figure, ax = plt.subplots()
     ax.plot(reports.epoch, reports[metric], marker="o", color=style.TRIAL)
     ax.set(xlabel="epoch", ylabel=style.label(metric), ylim=(0, 1), xticks=reports.epoch)
-    return figure
-
-
-def learning_curves(run: "Run") -> Figure:
-    """All trials: their metric over wall-clock time, one colour a trial, its number at the last report. Dotted, from a
-    trial's order to its first report: it is in progress, and nothing is known yet."""
-    figure, ax = plt.subplots(figsize=style.size(3.4))
-    starts = run.trials.set_index("trial_id").start
-    for trial_id, reports in run.reports.groupby("trial_id"):
-        color, first = style.trial_color(trial_id), reports.iloc[0]
-        ax.plot([starts[trial_id], first.time], [first[run.metric]] * 2, linestyle=":", color=color)
-        ax.plot(reports.time, reports[run.metric], marker=".", color=color)
-        last = reports.iloc[-1]
-        ax.annotate(
-            trial_id,
-            (last.time, last[run.metric]),
-            (3, 0),
-            textcoords="offset points",
-            color=color,
-            va="center",
-            fontsize="small",
-        )
-    ax.set(
-        xlabel="wall-clock time [s]", ylabel=style.label(run.metric), xlim=(0, run.wallclock_time * 1.03), ylim=(0, 1)
-    )
-    return figure
-
-
-def incumbent(run: "Run") -> Figure:
-    """The best metric so far over wall-clock time, as steps; points where it improved."""
-    figure, ax = plt.subplots()
-    best = run.incumbent()
-    improved = best[best[run.metric].diff() != 0]  # the first one has no difference, which is not 0
-    until_the_end = pd.concat([best, best.tail(1).assign(time=run.wallclock_time)])
-    ax.step(until_the_end.time, until_the_end[run.metric], where="post", color=style.TRIAL)
-    ax.plot(improved.time, improved[run.metric], "o", color=style.TRIAL)
-    ax.set(
-        xlabel="wall-clock time [s]",
-        ylabel=f"best {style.label(run.metric)}",
-        xlim=(0, run.wallclock_time),
-        ylim=(0, 1),
-    )
     return figure
 
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+from async_hpo.plots.colors import CYCLE as CYCLE
 from async_hpo.plots.colors import OTHERS as OTHERS
 from async_hpo.plots.colors import TRIAL as TRIAL
 from async_hpo.plots.colors import WAITING as WAITING
@@ -32,6 +33,7 @@ def use_style() -> None:
     style says, so that text has the same size in all, and carries no date: drawn again, it is the same text."""
     set_matplotlib_formats("svg", bbox_inches=None, metadata={"Date": None})
     plt.style.use(STYLE)
+    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=CYCLE)
 
 
 def size(height: float) -> tuple[float, float]:
