@@ -145,10 +145,11 @@ class ForkserverBackend(FunctionBackend):
         if n_workers <= self._most_workers:
             return
         self._most_workers = n_workers
-        places, kind = (len(self.gpus), "GPUs") if self.gpus else (joblib.cpu_count(), "cores")
+        places, kind = (len(self.gpus), "GPU") if self.gpus else (joblib.cpu_count(), "core")
         if n_workers * (self._rotation.per_trial or 1) > places and not self._crowd_told:
             self._crowd_told = True
-            warnings.warn(f"{n_workers} workers share {places} {kind}: each trial gets slower.", stacklevel=2)
+            shared = f"{places} {kind}{'s' * (places > 1)}"
+            warnings.warn(f"{n_workers} workers share {shared}: each trial gets slower.", stacklevel=2)
 
     def _stop(self, trial_id: int, status: str) -> None:
         self._trials[trial_id].stop(status)
