@@ -64,11 +64,11 @@ class Inbox:
         self.stopped.add(trial_id)
 
     def arrive(self, node_id: str) -> None:
-        """A process of this node is warm."""
+        """A process of this node has prepared, or failed to."""
         self.arrived[node_id] += 1
 
     def have_arrived(self, node_id: str) -> int:
-        """How many processes of this node are warm."""
+        """How many processes of this node have arrived."""
         return self.arrived[node_id]
 
 
@@ -78,17 +78,18 @@ def warm_up(work: Work, shared: list[Any], inbox: Any, n: int) -> str:
 
     Returns the traceback of what went wrong, if anything did.
     """
+    problem = ""
     try:
         _prepare(work, shared)
         cloudpickle.loads(work.function)
     except Exception:
-        return traceback.format_exc()
+        problem = traceback.format_exc()
     node_id = ray.get_runtime_context().get_node_id()
-    ray.get(inbox.arrive.remote(node_id))
+    ray.get(inbox.arrive.remote(node_id))  # one with a problem, too: the others need not wait for it
     until = time.monotonic() + SECONDS_TO_WARM_UP / 2
-    while time.monotonic() < until and ray.get(inbox.have_arrived.remote(node_id)) < n:
+    while not problem and time.monotonic() < until and ray.get(inbox.have_arrived.remote(node_id)) < n:
         time.sleep(0.05)
-    return ""
+    return problem
 
 
 @ray.remote(max_retries=0)
