@@ -123,7 +123,7 @@ def test_no_visible_cell_holds_what_is_there_for_tests(path):
             assert not re.search(r"(?m)NBVAL_|SHORT_BUDGET|IDLE_MACHINE|^\s*assert\b", cell.source), cell.source
 
 
-def report_epochs(learning_rate, batch_size, max_epochs):
+def report_error(learning_rate, batch_size, max_epochs):
     import time
 
     from syne_tune import Reporter
@@ -145,7 +145,7 @@ def test_the_chapters_figures_can_be_taken_along(monkeypatch, tmp_path):
     monkeypatch.setenv("SYNETUNE_FOLDER", str(tmp_path))
     space = {"learning_rate": loguniform(1e-2, 1), "batch_size": randint(32, 256), "max_epochs": 3}
     tuner = Tuner(
-        trial_backend=PythonBackend(report_epochs, space),
+        trial_backend=PythonBackend(report_error, space),
         scheduler=RandomSearch(space, metrics=["validation_error"]),
         stop_criterion=StoppingCriterion(max_num_trials_finished=4),
         n_workers=2,
@@ -167,6 +167,26 @@ def test_the_chapters_figures_can_be_taken_along(monkeypatch, tmp_path):
             plt.close("all")
     assert list(taken["ranking"].validation_error) == sorted(taken["ranking"].validation_error)
     assert set(taken["workers"]) <= {0, 1}
+
+
+def test_what_the_chapter_says_of_the_books_run_holds(capsys):
+    """Its hidden cells ask it of no run of a reader's own."""
+    (folder,) = (ROOT / "recordings" / "scheduler" / "run").glob("lenet-random-search-*")
+    experiment = load_experiment(folder.name, local_path=str(folder.parent))
+    of_run = {"pd": pd, "metric": "validation_error", "columns": [], "tuner": experiment, "folder": folder}
+    of_run |= {"experiment": experiment, "results": experiment.results}
+    short = {"results": experiment.results.rename(columns=lambda name: name.removeprefix("config_"))}
+    for page, ids, more in (
+        ("scheduler", ["sch-22", "sch-23", "sch-says"], short),
+        ("visualization", ["vis-trials", "vis-07", "vis-08"], {}),
+    ):
+        (path,) = (path for path in notebooks() if path.stem == page)
+        cells, known = {cell.id: cell for cell in read(path).cells}, of_run | more
+        for cell_id in ids:
+            exec(cells[cell_id].source, known)
+        assert known.get("is_the_books", True)
+        shown = [output.text for cell_id in ids for output in cells[cell_id].outputs if "text" in output]
+        assert capsys.readouterr().out == "".join(shown), "the page shows the run in `recordings/`"
 
 
 @NOTEBOOKS

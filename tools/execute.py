@@ -167,8 +167,9 @@ def code(source: str) -> NotebookNode:
 
 
 def sets_up(cell: NotebookNode) -> bool:
-    """Whether a cell imports, or sets parameters."""
-    return PARAMETERS in tags(cell) or any(isinstance(part, ast.ImportFrom) for part in syntax_tree(cell).body)
+    """Whether a cell imports, or sets parameters. A removed one that imports checks what others did."""
+    imports = any(isinstance(part, ast.ImportFrom) for part in syntax_tree(cell).body)
+    return PARAMETERS in tags(cell) or (imports and "remove-cell" not in tags(cell))
 
 
 def what_is_drawn(cells: list[NotebookNode]) -> list[str]:
