@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from async_hpo.plots.colors import CYCLE as CYCLE
+from async_hpo.plots.colors import CYCLE
 from async_hpo.plots.colors import OTHERS as OTHERS
 from async_hpo.plots.colors import TRIAL as TRIAL
 from async_hpo.plots.colors import WAITING as WAITING
