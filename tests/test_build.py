@@ -205,8 +205,6 @@ def test_ways_in_where_the_address_is_known_and_nowhere_else(plain_book):
             f"{address}/issues/new",
         ):
             assert (way in three) == bool(known), way
-        colab = "https://colab.research.google.com/github/someone/a-book/blob/main/book/"
-        assert (colab in three) == (known == "in _config.yml"), "whose first cell has no other address"
 
 
 def test_the_zip_holds_all_pages_and_is_the_same_again(plain_book):

@@ -18,7 +18,7 @@ from syne_tune.config_space import loguniform, randint
 from syne_tune.experiments import load_experiment
 from syne_tune.optimizer.baselines import RandomSearch
 
-from tools import colab, figures
+from tools import figures
 from tools.execute import LIVE, run_cells
 from tools.notebooks import (
     PARAMETERS,
@@ -44,13 +44,6 @@ def test_every_cell_is_executed_in_order_without_an_error(path):
     cells = code_cells(read(path))
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
-
-
-@NOTEBOOKS
-def test_the_first_code_cell_sets_up_colab(path):
-    first, *others = code_cells(read(path))
-    assert first.source == colab.cell() and colab.is_colab(first), "make save"
-    assert not any(map(colab.is_colab, others))
 
 
 @NOTEBOOKS
@@ -88,7 +81,7 @@ def test_it_reads_in_jupyterlab_as_on_the_page(path):
     for cell in code_cells(read(path)):
         folded = {k: v for tag in cell.metadata.get("tags", []) for k, v in FOLDED.get(tag, {}).items()}
         assert cell.metadata.get("jupyter", {}) == folded, cell.source
-        assert tags(cell) <= {*FOLDED, *WIDTH, colab.TAG, PARAMETERS, "nbval-check-output"}, "new here?"
+        assert tags(cell) <= {*FOLDED, *WIDTH, PARAMETERS, "nbval-check-output"}, "new here?"
     for cell in read(path).cells:
         roles = re.findall(r"\{(?:ref|numref|doc|cite)\w*\}`.*?`", cell.source)
         assert "[](" not in cell.source, "JupyterLab writes no title for it"

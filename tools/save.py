@@ -1,11 +1,7 @@
-"""Write what stands in the notebooks and elsewhere, too: `make save` calls this.
-
-Their cells marked `#@save` go to `async_hpo/chapter.py` and `solutions.py`, the book's address to the cells for Colab.
-"""
+"""Write the notebooks' cells marked `#@save` to `async_hpo/chapter.py` and `solutions.py`: `make save` calls this."""
 
 from pathlib import Path
 
-from tools import colab
 from tools.notebooks import ROOT, code_cells, notebooks, read
 
 CHAPTER = ROOT / "async_hpo" / "chapter.py"
@@ -32,4 +28,3 @@ if __name__ == "__main__":
     for module in (CHAPTER, SOLUTIONS):
         module.write_text(saved_code(module))
         print(f"wrote {module.relative_to(ROOT)}")
-    colab.write()

@@ -30,8 +30,7 @@ def setup(app: Sphinx) -> None:
 
 def find_repository(app: Sphinx, config: Config) -> None:
     options = config.html_theme_options
-    configured = options.get("repository_url")
-    url = (configured or from_github_actions()).rstrip("/")
+    url = (options.get("repository_url") or from_github_actions()).rstrip("/")
     if url == from_github_actions():
         options["repository_provider"] = "github"  # under a name of its own, too
     config.book_repository = options["repository_url"] = url
@@ -39,8 +38,6 @@ def find_repository(app: Sphinx, config: Config) -> None:
         options[f"use_{button}_button"] = bool(url)
     on_github = url.startswith(f"{GITHUB}/")
     options["launch_buttons"] = dict(options["launch_buttons"]) if on_github else {}
-    if not configured:  # Colab opens a notebook alone, whose first cell knows the address of _config.yml only
-        options["launch_buttons"].pop("colab_url", None)
     address = str(config.html_baseurl)
     if on_github and not address:  # where GitHub Pages puts it
         owner, name = url.split("/")[-2:]
@@ -63,7 +60,7 @@ def add_addresses(app: Sphinx, pagename: str, templatename: str, context: dict[s
 
 
 def codespaces(repository: str) -> dict[str, str]:
-    """The theme knows Binder and Colab, and not this."""
+    """The theme knows Binder, and not this."""
     return {
         "type": "link",
         "text": "Codespaces",
