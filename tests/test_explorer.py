@@ -1,5 +1,8 @@
-"""The scheduling explorer, in a browser, on a tiny book of the real settings."""
+"""The figures that scripts bring to life, in a browser, on a tiny book of the real settings."""
 
+import json
+import lzma
+import math
 import os
 import re
 import shutil
@@ -9,6 +12,7 @@ from contextlib import contextmanager
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
@@ -31,9 +35,11 @@ FIGURE = """
 A caption.
 ```
 """
-PAGES = {"index": "explorer explorer-small", "whole": "explorer", "none": "another"}
+PAGES = {"index": "explorer explorer-small", "whole": "explorer", "law": "law", "none": "another"}
 SPREADS = ["constant", "uniform", "recorded", "exponential", "log-normal"]
-OUR_SCRIPTS = re.compile(r"/(schedule|explorer|explorer-panel)\.js")
+OUR_SCRIPTS = re.compile("/({})".format("|".join(explorer.SCRIPTS)))
+#: Names of others, which no language translates.
+NAMES = re.compile("NAS-Bench-201: CIFAR-10|FCNet: slice localization|HPOBench: phoneme")
 STATE = """() => {
     const {durations, panels, until, time, formula, playing} = document.querySelector("figure.explorer").explorer;
     return {durations, until, time, formula, playing: !!playing, plans: panels.map(({plan}) => plan)};
@@ -49,19 +55,19 @@ def build(folder):
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
-    """A book with a small explorer, a whole one, and none, as a folder of pages."""
+    """A book with a small explorer, a whole one, the law of the speed-up, and none of them, as a folder of pages."""
     folder = tmp_path_factory.mktemp("book")
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "async_hpo" / "plots").mkdir(parents=True)
     shutil.copy(ROOT / "async_hpo" / "plots" / "colors.py", folder / "async_hpo" / "plots")
     shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.md"))
-    (folder / "recordings").mkdir()
-    shutil.copy(ROOT / "recordings" / "cnn.csv", folder / "recordings")
+    (folder / "recordings" / "public").mkdir(parents=True)
+    for table in (explorer.OURS, *explorer.PUBLIC):
+        shutil.copy(ROOT / table, folder / table)
     shutil.copytree(ROOT / "locale", folder / "locale", ignore=shutil.ignore_patterns("book", "notebooks", "*.mo"))
     shutil.copy(ROOT / "_config.yml", folder)
-    (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/index\nchapters:\n- file: book/whole\n- file: book/none\n"
-    )
+    chapters = "".join(f"- file: book/{name}\n" for name in PAGES if name != "index")
+    (folder / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{chapters}")
     for name, classes in PAGES.items():
         (folder / "book" / f"{name}.md").write_text(f"# Page\n{FIGURE.format(classes)}")
     build(folder)
@@ -97,7 +103,15 @@ def whole(visit):
         yield page
 
 
+@pytest.fixture
+def law(visit):
+    with visit("law") as page:
+        yield page
+
+
 def choose(page, **settings):
+    if data := settings.pop("data", None):
+        page.get_by_role("combobox", name="Data").select_option(data)
     if spread := settings.pop("spread", None):
         page.get_by_role("radio", name=spread).check(force=True)
     for name, value in settings.items():
@@ -107,7 +121,17 @@ def choose(page, **settings):
 
 def test_durations_on_the_page_are_those_of_the_table():
     expected = tables.durations(tables.read_table("cnn"))
-    assert explorer.recorded_durations(tables.RECORDINGS / "cnn.csv") == list(expected)
+    assert explorer.recorded_durations(ROOT / explorer.OURS) == list(expected)
+
+
+def test_public_tables_are_light_on_the_page():
+    groups = {table: explorer.public_durations(ROOT / table) for table in explorer.PUBLIC}
+    for table, pairs in groups.items():
+        seconds = pd.read_csv(ROOT / table).seconds
+        assert sum(trials for trials, _ in pairs) == len(seconds)
+        assert sum(trials * mean for trials, mean in pairs) == pytest.approx(seconds.sum(), rel=1e-6)
+        assert pairs[-1] == (1, seconds.max())
+    assert len(json.dumps(groups, separators=(",", ":"))) < 20_000
 
 
 def test_colours_have_one_home():
@@ -162,6 +186,22 @@ def test_schedules_and_the_formula_are_those_of_the_book(whole, spread):
 
 
 @slow
+@pytest.mark.parametrize("table", explorer.PUBLIC)
+def test_durations_are_those_of_the_chosen_table(whole, table):
+    seconds = pd.read_csv(ROOT / table).seconds
+    choose(whole, data=table.split("/")[-1].split(".")[0], trials=500)
+    for workers in (2, 8, 64):
+        state = choose(whole, workers=workers, spread="recorded")
+        assert state["formula"]["ratio"] == pytest.approx(expected_maximum(seconds, workers) / seconds.mean(), abs=0.01)
+        ranks = np.searchsorted(seconds, state["durations"]) / len(seconds)
+        assert np.quantile(ranks, [0, 0.1, 0.5, 0.9, 1]) == pytest.approx([0, 0.1, 0.5, 0.9, 1], abs=0.05)
+        for spread in SPREADS:
+            formula = choose(whole, spread=spread)["formula"]
+            assert formula["average"] == pytest.approx(seconds.mean(), rel=1e-3)
+    assert choose(whole, data="cnn", spread="recorded")["durations"][:64] == list(times_of("recorded")), "as before"
+
+
+@slow
 def test_trials_are_drawn_from_their_spread_and_again_the_same(visit):
     visits = []
     for _ in range(2):
@@ -201,18 +241,22 @@ def test_numbers_count_up_to_what_the_schedule_says(whole):
             ]
 
 
+#: What a control is called.
+FOCUSED = "(e => e.getAttribute('aria-label') ?? (e.labels?.[0] ?? e).innerText.trim().split('\\n')[0])"
+
+
 @slow
 def test_all_of_it_works_from_the_keyboard(whole):
-    focused = "(e => e.getAttribute('aria-label') ?? (e.labels?.[0] ?? e).innerText.trim().split('\\n')[0])"
     whole.locator("article h1").click()
     visited = {}
     for _ in range(60):
         whole.keyboard.press("Tab")
-        if whole.evaluate("!!document.activeElement.closest('.explorer-app')"):
-            visited[whole.evaluate(f"{focused}(document.activeElement)")] = whole.evaluate(
+        if whole.evaluate("!!document.activeElement.closest('.live-app')"):
+            visited[whole.evaluate(f"{FOCUSED}(document.activeElement)")] = whole.evaluate(
                 "(e => getComputedStyle(e.type == 'radio' ? e.parentElement : e).outlineStyle)(document.activeElement)"
             )
-    assert list(visited) == ["Time", "Play", "Step back", "Step", "Other trials", "Workers", "Trials", "recorded"]
+    buttons, settings = ["Play", "Step back", "Step", "Other trials"], ["Workers", "Trials", "Data", "recorded"]
+    assert list(visited) == ["Time", *buttons, *settings]
     assert set(visited.values()) == {"solid"}, "where the keyboard is can be seen"
 
     whole.get_by_role("slider", name="Workers").focus()
@@ -226,6 +270,12 @@ def test_all_of_it_works_from_the_keyboard(whole):
     whole.get_by_role("radio", name="recorded").focus()
     whole.keyboard.press("ArrowRight")
     assert whole.get_by_role("radio", name="exponential").is_checked()
+    before = whole.evaluate(STATE)
+    whole.get_by_role("combobox", name="Data").focus()
+    whole.keyboard.press("ArrowDown")
+    assert whole.evaluate(STATE)["formula"]["average"] > 10 * before["formula"]["average"]
+    whole.keyboard.press("ArrowUp")
+    assert whole.evaluate(STATE) == before
 
     state = whole.evaluate(STATE)
     whole.get_by_role("button", name="Step back").focus()
@@ -258,10 +308,17 @@ def test_it_speaks_the_language_of_its_page(visit, language):
     with visit("whole", language=language, reduced_motion="reduce") as page:
         page.get_by_role("slider", name=words["Time"]).press("Home")
         page.get_by_role("status").filter(has_text=re.compile(r"\d")).wait_for(state="attached")
-        app = page.locator(".explorer-app")
+        app = page.locator(".live-app")
         names = "es => es.flatMap(e => [e.ariaLabel, e.getAttribute('aria-valuetext')].filter(Boolean))"
-        said = [app.inner_text(), *page.locator(".explorer-app, .explorer-app *").evaluate_all(names)]
+        said = [app.inner_text(), *page.locator(".live-app, .live-app *").evaluate_all(names)]
         assert words["Workers"] in said[0] and words["Scheduling explorer"] in said
+        assert not re.findall("[A-Za-z]{2,}", NAMES.sub("", " ".join(said)))
+    with visit("law", language=language) as page:
+        page.get_by_role("slider", name=words["Workers"]).press("Home")
+        page.get_by_role("status").filter(has_text=re.compile(r"\d")).wait_for(state="attached")
+        app = page.locator(".live-app")
+        said = [app.inner_text(), *page.locator(".live-app, .live-app *").evaluate_all(names)]
+        assert words["Workers"] in said[0] and words["Speed-up explorer"] in said
         assert not re.findall("[A-Za-z]{2,}", " ".join(said))
 
 
@@ -297,13 +354,25 @@ STICKING_OUT = """app => {
 
 @slow
 @pytest.mark.parametrize("language", [SOURCE, *TRANSLATIONS])
-def test_all_words_fit_on_a_phone(visit, language):
-    with visit("whole", language=language, viewport={"width": 390, "height": 844}, reduced_motion="reduce") as page:
-        app, spreads = page.locator(".explorer-app"), page.get_by_role("radio").all()
+def test_all_words_and_numbers_fit_on_a_phone(visit, language):
+    phone = {"language": language, "viewport": {"width": 390, "height": 844}}
+    with visit("whole", **phone, reduced_motion="reduce") as page:
+        app, spreads, sliders = page.locator(".live-app"), page.get_by_role("radio").all(), page.get_by_role("slider")
         assert len(spreads) == len(SPREADS)
-        for spread in spreads:
-            spread.check(force=True)  # the chosen one is bold
-            assert not app.evaluate(STICKING_OUT)
+        for data in page.locator("option").all():
+            page.get_by_role("combobox").select_option(data.get_attribute("value"))
+            for workers, trials in ((1, 500), (64, 200), (8, 64)):
+                sliders.nth(1).fill(str(workers))
+                sliders.nth(2).fill(str(trials))
+                for spread in spreads:
+                    spread.check(force=True)  # the chosen one is bold
+                    assert not app.evaluate(STICKING_OUT)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+    with visit("law", **phone) as page:
+        for slider in page.get_by_role("slider").all():
+            slider.press("End")
+            assert not page.locator(".live-app").evaluate(STICKING_OUT)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 @slow
@@ -334,25 +403,26 @@ def test_nothing_moves_by_itself_for_who_wants_it_calm(visit):
 
 
 @slow
-@pytest.mark.parametrize("name", ["index", "whole"])
+@pytest.mark.parametrize("name", ["index", "whole", "law"])
 def test_it_is_a_figure_without_scripts_and_on_paper(visit, name):
     for options in ({"java_script_enabled": False}, {}):
         with visit(name, **options) as page:
             page.emulate_media(media="print" if not options else "screen")
             assert page.get_by_role("img", name="Schedules.").is_visible()
             assert page.get_by_text("A caption.").is_visible()
-            assert not page.locator(".explorer-app").is_visible()
+            assert not page.locator(".live-app").is_visible()
 
 
 @slow
-def test_other_pages_load_none_of_it_and_a_renewed_table_reaches_the_page(book, tmp_path):
+def test_other_pages_load_none_of_it_and_renewed_tables_reach_the_page(book, tmp_path):
     folder = shutil.copytree(book, tmp_path / "copy")
     build(folder)  # moved, all pages are read again: not so the next time
     html = folder / "_build" / "html" / "book"
-    assert "explorer.js" in (html / "whole.html").read_text()
-    assert not re.search(
-        r"explorer|schedule\.js|recorded-durations", (html / "none.html").read_text().split("<body")[0]
-    )
+    heads = {name: (html / f"{name}.html").read_text().split("<body")[0] for name in PAGES}
+    assert "explorer.js" in heads["whole"] and "law.js" in heads["law"]
+    assert not re.search(r"(explorer|law|live|schedule)\.(js|css)|recorded-durations", heads["none"])
+    assert "explorer" not in heads["law"] and "law.js" not in heads["whole"]
+    assert all("hpobench" not in head for name, head in heads.items() if name != "whole")
     table = folder / "recordings" / "cnn.csv"
     text = table.read_text()
     longest = max(explorer.recorded_durations(table))
@@ -360,6 +430,67 @@ def test_other_pages_load_none_of_it_and_a_renewed_table_reaches_the_page(book, 
     table.write_text(text.replace(str(longest), "1234.5"))
     build(folder)
     assert "1234.5" in (html / "whole.html").read_text()
+    (folder / explorer.PUBLIC[-1]).write_bytes(lzma.compress(b"seconds,error\n1,0.1\n4321.5,0.1\n"))
+    build(folder)
+    assert "[[1,1.0],[1,4321.5]]" in (html / "whole.html").read_text()
+
+
+#: What the law's figure shows: its numbers, and where its point is, from 0 to 1 on both axes.
+SHOWN = """() => {
+    const text = name => document.querySelector(`[data-law=${name}]`).textContent;
+    const number = name => Number(text(name).replace(/[^0-9.]/g, ""));
+    const ideal = document.querySelector(".law-ideal").getAttribute("d").match(/[\\d.]+/g).map(Number);
+    const [left, bottom, right, top] = [...ideal.slice(0, 2), ...ideal.slice(-2)];
+    const { cx, cy } = document.querySelector("circle");
+    return {
+        good: number("good"), workers: number("workers"), speedUp: number("speedUp"), ideal: number("ideal"),
+        efficiency: number("efficiency"),
+        x: (cx.baseVal.value - left) / (right - left), y: (cy.baseVal.value - bottom) / (top - bottom),
+    };
+}"""
+
+
+@slow
+def test_the_law_is_that_of_the_text(law):
+    seen = []
+    for slider in law.get_by_role("slider").all():
+        for position in range(int(slider.get_attribute("max")) + 1):
+            slider.fill(str(position))
+            seen.append(shown := law.evaluate(SHOWN))
+            good, workers = shown["good"], shown["workers"]
+            speed_up = (1 - (1 - 1 / good) ** workers) * good
+            assert shown["speedUp"] == pytest.approx(speed_up, abs=0.051)
+            assert shown["ideal"] == workers
+            assert shown["efficiency"] == pytest.approx(100 * speed_up / workers, rel=0.051)
+            assert [shown["x"], shown["y"]] == pytest.approx([math.log(n, 512) for n in (workers, speed_up)], abs=1e-3)
+    assert {2, 20, 100, 1000} <= {shown["good"] for shown in seen}
+    assert {2**power for power in range(10)} <= {shown["workers"] for shown in seen}
+
+
+@slow
+def test_the_law_works_from_the_keyboard(law):
+    assert law.evaluate(SHOWN)["speedUp"] == 6.7 and law.evaluate(SHOWN)["efficiency"] == 84
+    law.locator("article h1").click()
+    visited = {}
+    for _ in range(40):
+        law.keyboard.press("Tab")
+        if law.evaluate("!!document.activeElement.closest('.live-app')"):
+            visited |= {law.evaluate(f"{FOCUSED}(document.activeElement)"): None}
+            assert law.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert list(visited) == ["One configuration in 20 is good enough", "Workers 8"]
+    law.get_by_role("slider", name="Workers").focus()
+    for to, key in (("Home", "ArrowRight"), ("End", "ArrowLeft")):
+        law.keyboard.press(to)
+        seen = []
+        while (workers := law.evaluate(SHOWN)["workers"]) not in seen:
+            seen.append(workers)
+            law.keyboard.press(key)
+        assert seen[:8] in ([1, 2, 3, 4, 5, 6, 7, 8], [512, 456, 406, 362, 323, 287, 256, 228])
+        assert {seen[0], seen[-1]} == {1, 512}, "each press of the key changes the number"
+    law.keyboard.press("End")
+    law.keyboard.press("ArrowLeft")
+    said = "One configuration in 20 is good enough. Workers: 456. Speed-up: 20.0, ideal: 456. Efficiency: 4.4\u00a0%."
+    law.get_by_role("status").filter(has_text=said).wait_for(state="attached")
 
 
 @slow

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 from async_hpo import plots, tables
@@ -79,7 +80,31 @@ def a_trial() -> tuple[Figure, str]:
     return figure, "A trial on a worker, not to scale: order, start-up, training, reports, end, gap, the next order"
 
 
-FIGURES = {"three-schedules": three_schedules, "two-schedules": two_schedules, "a-trial": a_trial}
+def speed_up_law() -> tuple[Figure, str]:
+    """The law of the speed-up, for four shares of good configurations. On a page, `book/_static/law.js` draws any."""
+    figure, ax = plt.subplots(figsize=style.size(3.6))
+    workers = np.geomspace(1, 512, 100)
+    for number, n in enumerate((2, 20, 100, 1000)):
+        speed_up = (1 - (1 - 1 / n) ** workers) * n
+        color, dashes = style.look_of(number)
+        ax.plot(workers, speed_up, dashes, color=color)
+        ax.annotate(f"1 in {n:,}", (512, speed_up[-1]), (4, 0), textcoords="offset points", va="center", color=color)
+    ax.plot(workers, workers, **style.IDEAL)
+    ax.annotate("ideal", (64, 64), (-6, 0), textcoords="offset points", ha="right", va="center")
+    ticks = 2 ** np.arange(10)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=2)
+    ax.set(xlabel="workers", xticks=ticks, xticklabels=ticks, xlim=(1, 512))
+    ax.set(ylabel="speed-up", yticks=ticks, yticklabels=ticks, ylim=(1, 512))
+    return figure, "Speed-up of 1 to 512 workers if one configuration in 2, 20, 100 or 1,000 is good enough"
+
+
+FIGURES = {
+    "three-schedules": three_schedules,
+    "two-schedules": two_schedules,
+    "a-trial": a_trial,
+    "speed-up-law": speed_up_law,
+}
 
 
 def draw(folder: Path = STATIC) -> None:

@@ -1,9 +1,5 @@
 // One panel of the scheduling explorer: some workers, how far they are, and their chart. See explorer.js.
-// Words stand in _("…"), Sphinx's own function: tools/site/explorer.py finds them there, and gives their translations.
 "use strict";
-
-// A sentence with values in the places of {names}.
-const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 class ExplorerPanel {
   static HTML = `
@@ -62,7 +58,7 @@ class ExplorerPanel {
   }
 
   // What there is to see, said where it is, if there is room: the longest wait, and how much earlier those are done who
-  // wait for nobody.
+  // wait for nobody. Room is what the page's layout says it is: the panel must be on the page.
   label() {
     const word = this.find(".explorer-word");
     const length = ({ start, end }) => end - start;
@@ -72,17 +68,18 @@ class ExplorerPanel {
     });
     const earlier = { start: this.end, end: this.until };
     const gained = ExplorerPanel.seconds(Math.round(this.until) - Math.round(this.end));
-    const [where, text, least] = {
-      synchronous: [longest, _("waits"), this.workers > 8 ? 1 : 0.08],
-      asynchronous: [earlier, filled(_("{time} earlier"), { time: gained }), 0.18],
-      alone: [earlier, "", 1],
+    const [where, text] = {
+      synchronous: [longest, this.workers > 8 ? "" : _("waits")],
+      asynchronous: [earlier, filled(_("{time} earlier"), { time: gained })],
+      alone: [earlier, ""],
     }[this.kind];
-    word.hidden = length(where) < least * this.until;
+    word.hidden = false;
     word.textContent = text;
     word.style.left = `${(100 * where.start) / this.until}%`;
     word.style.width = `${(100 * length(where)) / this.until}%`;
     word.style.setProperty("--row", where.worker ?? 0);
     word.style.setProperty("--span", where === longest ? 1 : this.workers);
+    word.hidden = !text || word.scrollWidth > word.clientWidth;
   }
 
   show(time) {

@@ -1,14 +1,20 @@
 // The scheduling explorer: brings each figure of the class `explorer` to life. The figure's own image stays, for print
-// and for pages without scripts. The arithmetic is in schedule.js, a panel's chart in explorer-panel.js; the recorded
-// durations come with the page (tools/site/explorer.py).
+// and for pages without scripts. The arithmetic is in schedule.js, a panel's chart in explorer-panel.js; the durations
+// that were recorded, by this book and by others, come with the page (tools/site/explorer.py).
 "use strict";
 
 (() => {
   const SECONDS = 10; // that a whole run takes to play
   const STEPS = 500; // of the time's slider
-  const SMALL = { workers: 4, trials: 24, spread: "recorded", seed: 0 };
-  const WHOLE = { workers: 8, trials: 64, spread: "recorded", seed: 0 };
+  const SMALL = { workers: 4, trials: 24, data: "cnn", spread: "recorded", seed: 0 };
+  const WHOLE = { ...SMALL, workers: 8, trials: 64 };
 
+  const DATA = {
+    cnn: _("this book's convolutional networks"),
+    nasbench201_cifar10: "NAS-Bench-201: CIFAR-10",
+    fcnet_slice_localization: "FCNet: slice localization",
+    hpobench_phoneme: "HPOBench: phoneme",
+  };
   const NAMES = {
     constant: _("constant"),
     uniform: _("uniform"),
@@ -17,8 +23,8 @@
     "log-normal": _("log-normal"),
   };
 
-  const recorded = JSON.parse(document.getElementById("recorded-durations").textContent);
-  const spreads = planning.spreads(recorded);
+  const { cnn: ours, ...others } = JSON.parse(document.getElementById("recorded-durations").textContent);
+  const groups = { cnn: [...ours].sort((a, b) => a - b).map((seconds) => [1, seconds]), ...others };
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const { seconds } = ExplorerPanel;
 
@@ -34,18 +40,21 @@
       <button type="button" data-do="step">${_("Step")}</button>
       <button type="button" data-do="draw">${_("Other trials")}</button>
     </div>`;
+  const OPTIONS = Object.entries(DATA).map(([table, name]) => `<option value="${table}">${name}</option>`);
   const SETTINGS = `
-    <div class="explorer-ratios">
+    <div class="live-results">
       <p><b data-ratio="here"></b> <span>${_("times faster without waiting")}</span> <small data-from="here"></small></p>
       <p><b data-ratio="formula"></b> <span>${_("predicted for trials without end")}</span>
         <small data-from="formula"></small></p>
     </div>
-    <div class="explorer-settings">
+    <div class="live-settings">
       <label>${_("Workers")} <input type="range" name="workers" min="1" max="64" /><b aria-hidden="true"></b></label>
       <label>${_("Trials")} <input type="range" name="trials" min="8" max="500" /><b aria-hidden="true"></b></label>
+      <label class="explorer-data"><span>${_("Data")}</span> <select name="data">
+        ${OPTIONS.join("")}
+      </select></label>
       <fieldset><legend>${_("Spread of their durations")}</legend></fieldset>
     </div>`;
-  const STATUS = `<p class="explorer-status" role="status"></p>`;
 
   class Explorer {
     constructor(figure, number) {
@@ -54,18 +63,14 @@
       this.state = { ...(this.small ? SMALL : WHOLE) };
       this.compared = [new ExplorerPanel("synchronous"), new ExplorerPanel("asynchronous")];
       this.panels = this.small ? [new ExplorerPanel("alone"), ...this.compared] : this.compared;
-      this.app = document.createElement("div");
-      this.app.className = "explorer-app";
-      this.app.setAttribute("role", "group");
-      this.app.setAttribute("aria-label", _("Scheduling explorer"));
-      this.app.append(...this.panels.map((panel) => panel.element));
-      this.app.insertAdjacentHTML("beforeend", TIME + (this.small ? "" : SETTINGS) + STATUS);
+      this.app = live.app(_("Scheduling explorer"), TIME + (this.small ? "" : SETTINGS));
+      this.app.prepend(...this.panels.map((panel) => panel.element));
       if (!this.small) addSpreads(this.find("fieldset"), number);
       this.slider = this.find(".explorer-time");
       this.listen();
+      live.show(figure, this.app);
+      this.read();
       this.compute();
-      figure.prepend(this.app);
-      figure.classList.add("explorer-live");
       if (this.small && !calm.matches) whenSeen(this.app, () => this.play());
     }
 
@@ -73,16 +78,23 @@
       return this.app.querySelector(selector);
     }
 
+    // Everything that follows from the data.
+    read() {
+      this.spreads = planning.spreads(groups[this.state.data]);
+      if (!this.small) drawSpreads(this.find("fieldset"), this.spreads);
+    }
+
     // Everything that follows from the settings; at first it is shown as it ends.
     compute() {
-      const { workers, trials, spread, seed } = this.state;
-      this.durations = planning.draw(spreads[spread], trials, seed, spread === "recorded" ? recorded : []);
+      const { workers, trials, data, spread, seed } = this.state;
+      const first = data === "cnn" && spread === "recorded" ? ours : [];
+      this.durations = planning.draw(this.spreads[spread], trials, seed, first);
       this.panels.forEach((panel) => panel.schedule(this.durations, workers));
       this.until = Math.max(...this.compared.map((panel) => panel.end));
       this.moments = [0, ...this.compared.flatMap(({ plan }) => plan.map((trial) => trial.end))].sort((a, b) => a - b);
       this.panels.forEach((panel) => panel.draw(this.until));
       drawAxis(this.find(".explorer-axis"), this.until);
-      this.formula = planning.predicted(spreads[spread], workers);
+      this.formula = planning.predicted(this.spreads[spread], workers);
       if (!this.small) this.showSettings();
       this.pause();
       this.seek(this.until);
@@ -130,14 +142,11 @@
       this.seek((direction > 0 ? others[0] : others.at(-1)) ?? this.time);
     }
 
-    // For those who do not see the charts: what they show, once the hand has been off the control for a moment.
     say() {
-      clearTimeout(this.saying);
-      if (!this.app.contains(document.activeElement)) return;
-      this.saying = setTimeout(() => {
+      live.say(this.app, () => {
         const said = this.panels.map((panel) => panel.summary(this.time)).join(" ");
-        this.find(".explorer-status").textContent = filled(_("At {time}: {said}"), { time: seconds(this.time), said });
-      }, 500);
+        return filled(_("At {time}: {said}"), { time: seconds(this.time), said });
+      });
     }
 
     showSettings() {
@@ -149,7 +158,8 @@
       this.find(`[value=${this.state.spread}]`).checked = true;
       const [waiting, free] = this.compared.map((panel) => panel.end);
       const { longest, average, ratio } = this.formula;
-      const exact = (value) => filled(_("{number}\u00a0s"), { number: value.toFixed(1) });
+      const digits = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
+      const exact = (value) => filled(_("{number}\u00a0s"), { number: value.toLocaleString("en", digits) });
       const text = {
         "[data-ratio=here]": (waiting / free).toFixed(2),
         "[data-from=here]": filled(_("these trials: {waiting} / {free}"), {
@@ -177,13 +187,14 @@
       this.app.addEventListener("input", ({ target }) => {
         if (target === this.slider) this.goTo(this.slider.value / STEPS);
         else if (target.type === "radio") this.set("spread", target.value);
-        else this.set(target.name, Number(target.value));
+        else this.set(target.name, target.name === "data" ? target.value : Number(target.value));
       });
       for (const { chart } of this.panels) this.dragOn(chart);
     }
 
     set(name, value) {
       this.state[name] = value;
+      if (name === "data") this.read();
       this.compute();
     }
 
@@ -210,29 +221,37 @@
     const power = 10 ** Math.floor(Math.log10(until / 5));
     const tick = power * [1, 2, 5, 10].find((factor) => factor * power >= until / 5);
     axis.replaceChildren();
-    for (let at = 0; at < 0.97 * until; at += tick) {
+    for (let at = 0; at < until; at += tick) {
       const label = document.createElement("span");
       label.textContent = at ? at.toLocaleString("en") : seconds(0);
+      // Half of a number stands to the right of its place, and on a phone the axis is only some 45 figures long.
+      if (at + 0.012 * label.textContent.length * until > until) break;
       label.style.left = `${(100 * at) / until}%`;
       axis.append(label);
     }
   }
 
-  // A radio button for each spread, with a picture of it: twenty trials, the shortest first.
+  // A radio button for each spread, with a picture of it.
   function addSpreads(fieldset, number) {
-    for (const [name, spread] of Object.entries(spreads)) {
-      const { average } = planning.predicted(spread, 1);
-      const bars = Array.from({ length: 20 }, (_, i) => {
-        const height = (2.3 * spread.quantile((i + 0.5) / 20)) / average;
-        return `M${3 * i} 10h2v${-height}h-2z`;
-      });
+    for (const [name, label] of Object.entries(NAMES)) {
       fieldset.insertAdjacentHTML(
         "beforeend",
         `<label><input type="radio" name="spread-${number}" value="${name}" />
-          <svg viewBox="0 0 59 10" preserveAspectRatio="none" aria-hidden="true"><path d="${bars.join("")}" /></svg>
-          <span>${NAMES[name]}</span></label>`,
+          <svg viewBox="0 0 59 10" preserveAspectRatio="none" aria-hidden="true"><path /></svg>
+          <span>${label}</span></label>`,
       );
     }
+  }
+
+  // The pictures: twenty trials, the shortest first, all to one scale.
+  function drawSpreads(fieldset, spreads) {
+    const shares = Array.from({ length: 20 }, (_, i) => (i + 0.5) / 20);
+    const trials = Object.values(spreads).map(({ quantile }) => shares.map(quantile));
+    const longest = Math.max(...trials.flat());
+    fieldset.querySelectorAll("path").forEach((path, spread) => {
+      const bars = trials[spread].map((seconds, i) => `M${3 * i} 10h2v${(-10 * seconds) / longest}h-2z`);
+      path.setAttribute("d", bars.join(""));
+    });
   }
 
   function whenSeen(element, action) {

@@ -36,39 +36,45 @@ const planning = (() => {
     return { finished, idle: time > 0 ? 1 - busy / (nWorkers * time) : 0 };
   }
 
-  // The mean of the longest of n durations drawn at random: see `expected_maximum` in async_hpo/schedule.py.
-  function expectedMaximum(sorted, n) {
-    const rank = (i) => (i / sorted.length) ** n;
-    return sum(sorted.map((seconds, i) => (rank(i + 1) - rank(i)) * seconds));
+  const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+  // A sorted table as pairs [rank, seconds]: up to this share of its trials, a trial takes so long. `groups` are the
+  // same as pairs [number of trials, seconds].
+  function ranked(groups) {
+    const all = sum(groups.map(([trials]) => trials));
+    let ended = 0;
+    return groups.map(([trials, seconds]) => [(ended += trials) / all, seconds]);
   }
 
-  const sum = (values) => values.reduce((total, value) => total + value, 0);
-  const mean = (values) => sum(values) / values.length;
+  // The mean of the longest of n durations drawn at random: see `expected_maximum` in async_hpo/schedule.py.
+  function expectedMaximum(pairs, n) {
+    return sum(pairs.map(([rank, seconds], i) => (rank ** n - (i ? pairs[i - 1][0] : 0) ** n) * seconds));
+  }
 
   // Spreads of durations as quantile functions of a share between 0 and 1. All but the recorded one have mean 1 and are
-  // scaled to the recorded mean, so that nothing changes but the spread.
-  function spreads(recorded) {
-    const sorted = [...recorded].sort((a, b) => a - b);
-    const average = mean(recorded);
+  // scaled to the recorded mean, so that nothing changes but the spread. `groups`: the recorded durations, as above.
+  function spreads(groups) {
+    const pairs = ranked(groups);
+    const average = expectedMaximum(pairs, 1);
     const quantiles = {
       constant: () => average,
       uniform: (share) => 2 * share * average,
-      recorded: (share) => sorted[Math.floor(share * sorted.length)],
+      recorded: (share) => pairs.find(([rank]) => share < rank)[1],
       exponential: (share) => -Math.log(1 - share) * average,
       "log-normal": (share) => Math.exp(normalQuantile(share) - 0.5) * average, // the logarithm's deviation is 1
     };
     return Object.fromEntries(
       Object.entries(quantiles).map(([name, quantile]) => {
-        const grid = Array.from({ length: MANY }, (_, i) => quantile((i + 0.5) / MANY));
-        return [name, { quantile, sorted: name === "recorded" ? sorted : grid }];
+        const grid = () => Array.from({ length: MANY }, (_, i) => [1, quantile((i + 0.5) / MANY)]);
+        return [name, { quantile, pairs: name === "recorded" ? pairs : ranked(grid()) }];
       }),
     );
   }
 
   // The formula: what the longest of a batch and any one trial take on average.
-  function predicted({ sorted }, nWorkers) {
-    const longest = expectedMaximum(sorted, nWorkers);
-    return { longest, average: mean(sorted), ratio: longest / mean(sorted) };
+  function predicted({ pairs }, nWorkers) {
+    const [longest, average] = [nWorkers, 1].map((n) => expectedMaximum(pairs, n));
+    return { longest, average, ratio: longest / average };
   }
 
   // Durations of trials. With seed 0 they begin with `first`: the recorded trials in their order, as in the book.

@@ -1,18 +1,21 @@
-"""A figure of the class `explorer` becomes the scheduling explorer where the page can run scripts.
+"""Figures of some classes come to life where the page can run scripts.
 
     ```{figure} picture.svg
     :figclass: explorer
     ...
 
-It stays the figure that it is in JupyterLab, on paper, and where scripts are off. `explorer explorer-small` is the one
-that plays by itself. Its scripts and style are in book/_static; the recorded durations are read from the table here.
-Its words stand in the scripts, in English, as `_("...")`; their translations come with the page.
+`explorer` is the scheduling explorer, `explorer explorer-small` the one that plays by itself, and `law` the speed-up as
+a function of two numbers. Each stays the figure that it is in JupyterLab, on paper, and where scripts are off. Scripts
+and styles are in book/_static; the recorded durations are read from the tables here. The scripts' words stand in them,
+in English, as `_("...")`; their translations come with the page.
 """
 
 import csv
 import json
+import lzma
 import runpy
 from pathlib import Path
+from statistics import fmean
 
 from babel.messages.extract import extract
 from docutils import nodes
@@ -25,11 +28,22 @@ from tools.site.inline_figures import on_page
 _ = get_translation("site")
 KEYWORDS = {"_": None}
 COLORS = "colors.css"
-SCRIPTS = ("schedule.js", "explorer-panel.js", "explorer.js")  # in this order
+#: A figure's class, which is its style sheet's name, too -> what brings it to life, in this order.
+LIVE = {
+    "explorer": ("live.js", "schedule.js", "explorer-panel.js", "explorer.js"),
+    "law": ("live.js", "law.js"),
+}
+SCRIPTS = tuple(dict.fromkeys(script for scripts in LIVE.values() for script in scripts))
+OURS = "recordings/cnn.csv"
+#: What the whole explorer offers besides.
+PUBLIC = tuple(
+    f"recordings/public/{name}.csv.xz"
+    for name in ("nasbench201_cifar10", "fcnet_slice_localization", "hpobench_phoneme")
+)
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("doctree-read", depend_on_table)
+    app.connect("doctree-read", depend_on_tables)
     app.connect("html-page-context", add_to_page)
     app.connect("build-finished", write_colors)
 
@@ -46,24 +60,44 @@ def recorded_durations(path: Path) -> list[float]:
     return [seconds[trial] for trial in sorted(seconds)]
 
 
-def depend_on_table(app: Sphinx, doctree: nodes.document) -> None:
-    if _explores(doctree):
-        app.env.note_dependency(str(_table(app)))
+def public_durations(path: Path) -> list[tuple[int, float]]:
+    """A table of recordings/public/, in a few hundred groups of neighbours: how many they are, and their mean.
+
+    The longest of a batch is what counts: the longest of all stand alone, and each group has a sixteenth of those that
+    are longer, but no more than one trial in two hundred.
+    """
+    with lzma.open(path, "rt", encoding="utf-8", newline="") as file:
+        left = [float(row["seconds"]) for row in csv.DictReader(file)]  # they are sorted
+    total, groups = len(left), []
+    while left:
+        size = max(1, min((total - len(left)) // 16, total // 200))
+        group, left = left[-size:], left[:-size]
+        groups.append((len(group), float(f"{fmean(group):.6g}")))
+    return groups[::-1]
+
+
+def depend_on_tables(app: Sphinx, doctree: nodes.document) -> None:
+    for table in _tables(doctree):
+        app.env.note_dependency(str(Path(app.srcdir, table)))
 
 
 def add_to_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
-    if doctree is None or not _explores(doctree):
+    if doctree is None:
+        return
+    here = [name for name in LIVE if any(name in classes for classes in _classes(doctree))]
+    if not here:
         return
     if app.config.language != SOURCE:
         translations = {text: _(text) for text in words(Path(app.srcdir))}
         catalogue = {"locale": app.config.language, "messages": translations, "plural_expr": "0"}
         app.add_js_file(None, body=f"Documentation.addTranslations({json.dumps(catalogue)});")
-    durations = json.dumps(recorded_durations(_table(app)))
-    app.add_js_file(None, body=durations, type="application/json", id="recorded-durations")
-    for script in SCRIPTS:
+    if durations := {Path(table).name.split(".")[0]: _durations(app, table) for table in _tables(doctree)}:
+        body = json.dumps(durations, separators=(",", ":"))
+        app.add_js_file(None, body=body, type="application/json", id="recorded-durations")
+    for script in dict.fromkeys(script for name in here for script in LIVE[name]):
         app.add_js_file(script, loading_method="defer")
-    app.add_css_file(COLORS)
-    app.add_css_file("explorer.css")
+    for style in (COLORS, "live.css", *(f"{name}.css" for name in here)):
+        app.add_css_file(style)
 
 
 def write_colors(app: Sphinx, exception: Exception | None) -> None:
@@ -84,9 +118,18 @@ def words(folder: Path) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _explores(doctree: nodes.document) -> bool:
-    return any("explorer" in figure["classes"] for figure in doctree.findall(nodes.figure))
+def _classes(doctree: nodes.document) -> list[list[str]]:
+    """Of each figure."""
+    return [figure["classes"] for figure in doctree.findall(nodes.figure)]
 
 
-def _table(app: Sphinx) -> Path:
-    return Path(app.srcdir, "recordings", "cnn.csv")
+def _tables(doctree: nodes.document) -> tuple[str, ...]:
+    """What the explorers of a page show."""
+    explorers = [classes for classes in _classes(doctree) if "explorer" in classes]
+    whole = any("explorer-small" not in classes for classes in explorers)
+    return (OURS, *(PUBLIC if whole else ())) if explorers else ()
+
+
+def _durations(app: Sphinx, table: str) -> list[float] | list[tuple[int, float]]:
+    path = Path(app.srcdir, table)
+    return recorded_durations(path) if table == OURS else public_durations(path)
