@@ -41,37 +41,14 @@ lenet_initial_config = {"learning_rate": 0.1, "batch_size": 128}
 
 
 # notebooks/stragglers.ipynb
-def train_and_report(model, data, max_epochs):
-    """Train, and report the validation error after every epoch."""
-    import torch
-    from d2l import torch as d2l
-    from syne_tune import Reporter
-
-    torch.set_num_threads(1)  # trials run side by side: a core for each
-    model.board.display = False  # no live plot: a worker has no screen
-    model.apply_init([next(iter(data.train_dataloader()))[0]], d2l.init_cnn)
-    model.to(memory_format=torch.channels_last)  # faster on CPUs
-    trainer = d2l.HPOTrainer(max_epochs=1, num_gpus=1)  # a GPU if any
-    report = Reporter()
-    for epoch in range(1, max_epochs + 1):
-        if epoch == 1:
-            trainer.fit(model=model, data=data)
-        else:
-            trainer.fit_epoch()
-        report(
-            epoch=epoch, validation_error=trainer.validation_error().item()
-        )
-
-
-# notebooks/stragglers.ipynb
 def hpo_objective_cnn_synetune(
     learning_rate, num_filters, num_layers, max_epochs
 ):
     """Train a convolutional network of any width and depth."""
     import torch
-    from async_hpo.chapter import train_and_report
     from async_hpo.data import FashionMNIST
     from d2l import torch as d2l
+    from syne_tune import Reporter
     from torch import nn
 
     class CNN(d2l.Classifier):
@@ -89,8 +66,22 @@ def hpo_objective_cnn_synetune(
             )
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # trials run side by side: a core for each
     data = FashionMNIST(batch_size=128)
-    train_and_report(CNN(lr=learning_rate), data, max_epochs)
+    model = CNN(lr=learning_rate)
+    model.board.display = False  # no live plot: a worker has no screen
+    model.apply_init([next(iter(data.train_dataloader()))[0]], d2l.init_cnn)
+    model.to(memory_format=torch.channels_last)  # faster on CPUs
+    trainer = d2l.HPOTrainer(max_epochs=1, num_gpus=1)  # a GPU if any
+    report = Reporter()
+    for epoch in range(1, max_epochs + 1):
+        if epoch == 1:
+            trainer.fit(model=model, data=data)
+        else:
+            trainer.fit_epoch()
+        report(
+            epoch=epoch, validation_error=trainer.validation_error().item()
+        )
 
 
 # notebooks/stragglers.ipynb
@@ -102,6 +93,53 @@ cnn_config_space = {
     "num_layers": randint(1, 5),
     "max_epochs": 3,
 }
+
+
+# notebooks/stragglers.ipynb
+CNN = [
+    "async_hpo.chapter:hpo_objective_cnn_synetune",
+    "async_hpo.chapter:cnn_config_space",
+    "cnn.csv",
+]
+
+
+# notebooks/stragglers.ipynb
+def run_cnn(n_workers, n_trials, max_epochs, asynchronous=True):
+    """Run the first configurations of a recorded table, in its order."""
+    from async_hpo import FASHION_MNIST, ForkserverBackend, tables
+    from async_hpo.search import search
+    from syne_tune.optimizer.baselines import RandomSearch
+
+    space = cnn_config_space | {"max_epochs": max_epochs}
+    return search(
+        ForkserverBackend(
+            hpo_objective_cnn_synetune, space, share=[FASHION_MNIST]
+        ),
+        RandomSearch(
+            space,
+            metrics=["validation_error"],
+            points_to_evaluate=tables.configurations(
+                tables.read_table("cnn")
+            ),
+        ),
+        f"cnn-{n_workers}-{'asynchronous' if asynchronous else 'waiting'}",
+        seconds=20 * 60,  # a cap: it ends with the trials
+        n_workers=n_workers,
+        n_trials=n_trials,
+        asynchronous_scheduling=asynchronous,
+    )
+
+
+# notebooks/stragglers.ipynb
+def take_turns(order, run_one):
+    """Run two kinds in turn; how fast was the machine in between?"""
+    from async_hpo.stamp import speed_stamp
+
+    stamps, runs = [speed_stamp()], []
+    for kind in order:
+        runs.append(run_one(kind))
+        stamps.append(speed_stamp())
+    return {"runs": runs, "stamps": stamps}
 
 
 # notebooks/overhead.ipynb

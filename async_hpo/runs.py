@@ -95,6 +95,11 @@ class Run:
             raise ValueError(f"{self.name} has {len(self.trials)} trials, not all of the first {n_trials}")
         return float(first.end.max())
 
+    def seconds_of_trials(self, n_trials: int) -> pd.Series:
+        """Seconds from order to end of each of the first `n_trials` trials; the index is the trial's number."""
+        first = self.trials[self.trials.trial_id < n_trials].set_index("trial_id").sort_index()
+        return first.end - first.start
+
     def incumbent(self) -> pd.DataFrame:
         """The incumbent trajectory: `time` and the best metric so far (NaN is never the incumbent)."""
         metric = self.reports[self.metric]

@@ -18,7 +18,7 @@ def schedule(
     next `n_workers` trials start when all of the batch before have finished.
 
     Args:
-        durations: seconds a trial takes while no other one runs, one number a trial, finite and not negative.
+        durations: seconds a trial takes, one number a trial, finite, not negative; with `slowdown` while no other runs.
         n_workers: a whole number, 1 or more.
         synchronous: wait for the whole batch.
         gap: seconds for which a worker is not free after a trial's end.

@@ -43,7 +43,7 @@ def lenet(learning_rate, batch_size, max_epochs, live_plot, in_memory, channels_
     log("end")
 
 
-#: Constants of `lenet` after each step of the notebook "Where Does the Time Go?".
+#: Constants of `lenet` after each step of the notebook "What One Trial Wastes".
 D2L = {"batch_size": 128, "max_epochs": 2, "live_plot": 1, "in_memory": 0, "channels_last": 0, "validate_once": 0}
 NO_LIVE_PLOT = D2L | {"live_plot": 0}
 IN_MEMORY = NO_LIVE_PLOT | {"in_memory": 1}

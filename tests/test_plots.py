@@ -66,26 +66,36 @@ PLANS = {
 }
 
 
+PUBLIC = pd.DataFrame(
+    [
+        ("fcnet_slice_localization", 2, 1.3, 1.4),
+        ("fcnet_slice_localization", 512, 5.0, 6.0),
+        ("hpobench_car", 2, 1.8, 1.9),
+        ("hpobench_car", 512, 9.0, 80.0),
+        ("hpobench_kc1", 2, 1.7, 1.9),
+        ("hpobench_kc1", 512, 8.0, 70.0),
+    ],
+    columns=["table", "workers", "ratio", "formula"],
+)
+PUBLIC = PUBLIC.assign(suite=PUBLIC.table.str.partition("_")[0])
+
+
 def run_of(trials=TRIALS, reports=REPORTS, n_workers=2, wallclock_time=100.0):
     return Run("hand-1", "validation_error", n_workers, wallclock_time, reports, trials)
 
 
 DRAWN = {
-    "collapsed": lambda: plots.collapsed({f"{k}": BAND.assign(time=BAND.time * k) for k in (1, 64)}, {"half": 0.3}),
     "compared": lambda: plots.compared(MEASURED, "rate", "training images per second", ours="Py"),
     "comparison": lambda: plots.comparison({"random search": BAND, "Bayesian optimization": BAND}),
     "gantt": lambda: plots.gantt(run_of()),
     "gantts": lambda: plots.gantts({"asynchronous": run_of(), "synchronous": run_of()}),
-    "images_per_second": lambda: plots.images_per_second(pd.Series({"D2L's own code": 1500.0, "last": 6e4}), 9e4),
     "learning_curve": lambda: plots.learning_curve(pd.DataFrame({"epoch": [1, 2], "validation_error": [0.6, 0.4]})),
     "nodes": lambda: plots.nodes(run_of()),
+    "on_public_tables": lambda: plots.on_public_tables(PUBLIC, "suite", "ratio", "formula", "times faster"),
     "scaling": lambda: plots.scaling(pd.DataFrame({"workers": [1, 64], "reports_per_second": [9.0, 500.0]}), 10.0),
     "schedules": lambda: plots.schedules(PLANS),
     "seconds_of_a_trial": lambda: plots.seconds_of_a_trial(
         pd.DataFrame({"D2L's own code": [1.0, 2.0, 3.0]}, index=["data and model", "training", "gap"])
-    ),
-    "slowed_by_waiting": lambda: plots.slowed_by_waiting(
-        pd.DataFrame({"recorded: dropout_mlp": [1.0, 1.3], "recorded: lenet": [1.0, 1.2]}, index=[1, 2])
     ),
     "speed_up": lambda: plots.speed_up({"half": TABLE, "best quarter": TABLE, "best 5 %": TABLE}, {"measured": POINT}),
 }
@@ -254,15 +264,6 @@ def test_learning_curve():
     assert list(ax.get_xticks()) == [1, 2] and ax.get_ylabel() == "validation error"
 
 
-def test_collapsed():
-    later = BAND[1:].assign(time=BAND.time * 2)
-    (ax,) = plots.collapsed({"1": BAND, "4": later}, {"half": 0.3, "best": 0.25}).axes
-    assert lines(ax)["1"] == [(1, 0.6), (10, 0.4), (100, 0.25)] and lines(ax)["4"] == [(20, 0.4), (200, 0.25)]
-    assert {0.2, 0.3} <= {*band_at(ax.collections[0], 100)}
-    assert {text.get_text(): text.xy[1] for text in ax.texts} == {"half": 0.3, "best": 0.25}
-    assert min(contrast(to_hex(line.get_color()), "#ffffff") for line in ax.lines) > 4.5
-
-
 def test_comparison():
     real = {"local": [pd.DataFrame({"time": [3.0, 50.0], "validation_error": [0.7, 0.35]})]}
     (ax,) = plots.comparison({"random": BAND, "local": BAND}, real).axes
@@ -301,12 +302,12 @@ def test_speed_up():
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2", "4"]
 
 
-def test_slowed_by_waiting():
-    ratios = pd.DataFrame({"cnn": [1.0, 1.3], "cnn low": [1.0, 1.2], "cnn high": [1.0, 1.5], "lenet": [1.0, 1.1]})
-    (ax,) = plots.slowed_by_waiting(ratios.set_axis([1, 2]), {"measured": POINT}).axes
-    assert lines(ax)["cnn"] == [(1, 1), (2, 1.3)] and lines(ax)["lenet"] == [(1, 1), (2, 1.1)]
-    assert band_at(ax.collections[0], 2) == [1.2, 1.5]
-    assert_error_bar(ax, 2, 1.8, 1.95)
+def test_on_public_tables():
+    upper, lower = plots.on_public_tables(PUBLIC, "suite", "ratio", "formula", "times faster").axes
+    assert [upper.get_title(), lower.get_title()] == ["fcnet", "hpobench"]
+    assert [points(line) for line in upper.lines] == [[(2, 1.3), (512, 5)], [(2, 1.4), (512, 6)]]
+    assert len(lower.lines) == 4, "two tables, and a reference each"
+    assert upper.lines[0].get_color() != lower.lines[0].get_color()
 
 
 def test_scaling():
@@ -316,15 +317,6 @@ def test_scaling():
 
 
 # --- bars ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("limit", [9000.0, 3000.0])
-def test_images_per_second(limit):
-    (ax,) = plots.images_per_second(pd.Series({"D2L": 1500.0, "in memory": 6000.0}), limit).axes
-    assert bars(ax) == [(0, 0, 1500), (0, 1, 6000)]
-    assert texts(ax) == ["D2L: 1,500", "in memory: 6,000", f"limit: {limit:,.0f}"]
-    assert {*ax.lines[0].get_xdata()} == {limit} and ax.get_xlim()[1] > max(6000, limit)
-    assert ax.yaxis_inverted(), "the first step is on top"
 
 
 def test_compared():

@@ -809,6 +809,8 @@ def test_shares_of_a_run_made_by_hand(folder):
     assert run.incumbent().error.tolist() == [0.5, 0.4, 0.4]
     assert run.gaps().tolist() == [15]
     assert [run.seconds_of_first(n) for n in (1, 2, 3)] == [40, 40, 100]
+    first = run.trials.set_index("trial_id")[:2]
+    assert run.seconds_of_trials(2).to_dict() == (first.end - first.start).to_dict()
     with pytest.raises(ValueError, match="not all of the first 4"):
         run.seconds_of_first(4)
 

@@ -7,15 +7,6 @@ from matplotlib.figure import Figure
 from async_hpo.plots import style
 
 
-def images_per_second(rates: pd.Series, limit: float) -> Figure:
-    """Training images per second after each step (the index, in order), and the limit as a line."""
-    figure, ax = _bars(rates, "training images per second")
-    ax.axvline(limit, color="black", linestyle="--", linewidth=1)
-    ax.annotate(f"limit: {limit:,.0f}", (limit, 1), xycoords=("data", "axes fraction"), ha="right", va="bottom")
-    ax.set_xlim(0, max(limit, rates.max()) * 1.05)
-    return figure
-
-
 def compared(measured: pd.DataFrame, column: str, xlabel: str, ours: str) -> Figure:
     """Medians as bars, the range of all measurements as a line across each bar's end. `measured`: a row a measurement,
     with the columns `system` and `column`; systems whose name begins with `ours` get the accent colour.

@@ -15,30 +15,6 @@ def learning_curve(reports: pd.DataFrame, metric: str = "validation_error") -> F
     return figure
 
 
-def collapsed(named: dict[str, pd.DataFrame], targets: dict[str, float]) -> Figure:
-    """Incumbent trajectories over a log axis of the workers' time taken together: medians as steps, quartiles as bands.
-    Where workers share the work perfectly, all lie on one another. `named`: number of workers -> `compare.bands`, whose
-    `time` is workers x seconds. `targets`: label -> an error, a dashed line; the axis ends above the largest.
-
-    Raises:
-        ValueError: there is no line, or no target.
-    """
-    figure, ax = plt.subplots(figsize=style.size(3.4))
-    bottom, top = 0.9 * min(band.low.min() for band in named.values()), 1.5 * max(targets.values())
-    for number, (name, band) in enumerate(named.items()):
-        color = plt.colormaps["plasma"](0.48 * number / max(1, len(named) - 1))  # in order; beyond, too pale to read
-        _band(ax, band, name, color, drawstyle="steps-post")
-    for name, error in targets.items():
-        ax.axhline(error, color="black", linestyle="--", linewidth=1)
-        ax.annotate(
-            name, (1, error), (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right"
-        )
-    ax.set_xscale("log")
-    ax.set(xlabel="workers x wall-clock time [s]", ylabel="best validation error", ylim=(bottom, top))
-    figure.legend(loc="outside upper center", ncols=7, title="workers", handlelength=1, columnspacing=1)
-    return figure
-
-
 def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame]] | None = None) -> Figure:
     """Incumbent trajectories of several methods: median and quartile band of replays, real runs as thin steps. `bands`:
     method -> `compare.bands`; `real`: method -> its runs' incumbents, with columns `time` and `validation_error`.

@@ -3,8 +3,13 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from async_hpo.plots import style
+from async_hpo.plots.colors import CYCLE
+
+#: The collections of public tables, and their colours.
+SUITES = {"nasbench201": CYCLE[0], "fcnet": CYCLE[1], "hpobench": CYCLE[5]}
 
 
 def scaling(measured: pd.DataFrame, ideal: float) -> Figure:
@@ -43,24 +48,33 @@ def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | N
     return figure
 
 
-def slowed_by_waiting(ratios: pd.DataFrame, points: dict[str, pd.DataFrame] | None = None) -> Figure:
-    """How many times faster workers are that don't wait, against the number of workers (the index). `ratios` has a line
-    a column; columns named `<line> low` and `<line> high` are a band. `points`: as in `speed_up`, of `ratio`.
+def on_public_tables(found: pd.DataFrame, panel: str, value: str, reference: str, ylabel: str) -> Figure:
+    """A line a table of `recordings/public` against the number of workers, in the colour of its suite, on log axes.
+
+    Args:
+        found: columns `table`, `workers`, and those that the others name.
+        panel: a panel for each of its values.
+        value, reference: on the y axis, as a line and as a dotted one.
 
     Raises:
-        KeyError: one end of a band is missing, or `ratio` in one of the points.
+        KeyError: a column is missing.
     """
-    figure, ax = plt.subplots(figsize=style.size(3.6))
-    lines = [name for name in ratios if not name.endswith((" low", " high"))]
-    for number, name in enumerate(lines):
-        color, dashes = style.look_of(number)
-        ax.plot(ratios.index, ratios[name], dashes, marker="o", markersize=4, color=color, label=name)
-        if f"{name} low" in ratios:
-            ax.fill_between(ratios.index, ratios[f"{name} low"], ratios[f"{name} high"], color=color, alpha=0.2)
-    _draw_points(ax, points, lines, "ratio")
-    _log_axis_of_workers(ax, ratios.index)
-    ax.set_ylabel("times faster without waiting")
-    figure.legend(loc="outside upper center", ncols=2)
+    groups = found.groupby(panel, sort=False)
+    figure, axes = plt.subplots(len(groups), 1, figsize=style.size(0.6 + 2.1 * len(groups)), sharex=True, squeeze=False)
+    for (name, part), ax in zip(groups, axes[:, 0], strict=True):
+        for table, one in part.groupby("table"):
+            suite = str(table).partition("_")[0]
+            ax.plot(one.workers, one[value], color=SUITES[suite], linewidth=1, label=suite)
+            ax.plot(one.workers, one[reference], ":", color="black", linewidth=1, label=reference)
+        _log_axis_of_workers(ax, found.workers.unique())
+        ax.set(yscale="log", xlabel="", title=f"one in {name:,}" if panel == "one_in" else name)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    axes[len(groups) // 2, 0].set_ylabel(ylabel)
+    axes[-1, 0].set_xlabel("workers")
+    lines = {line.get_label(): line for ax in axes[:, 0] for line in ax.lines}
+    figure.legend(lines.values(), lines, loc="outside upper center", ncols=len(lines))
     return figure
 
 
