@@ -89,6 +89,7 @@ DRAWN = {
     "comparison": lambda: plots.comparison({"random search": BAND, "Bayesian optimization": BAND}),
     "gantt": lambda: plots.gantt(run_of()),
     "gantts": lambda: plots.gantts({"asynchronous": run_of(), "synchronous": run_of()}),
+    "incumbent": lambda: plots.incumbent(run_of()),
     "learning_curve": lambda: plots.learning_curve(pd.DataFrame({"epoch": [1, 2], "validation_error": [0.6, 0.4]})),
     "nodes": lambda: plots.nodes(run_of()),
     "on_public_tables": lambda: plots.on_public_tables(PUBLIC, "suite", "ratio", "formula", "times faster"),
@@ -262,6 +263,16 @@ def test_learning_curve():
     (ax,) = DRAWN["learning_curve"]().axes
     assert points(ax.lines[0]) == [(1, 0.6), (2, 0.4)]
     assert list(ax.get_xticks()) == [1, 2] and ax.get_ylabel() == "validation error"
+
+
+def test_incumbent():
+    run = run_of()
+    (ax,) = plots.incumbent(run).axes
+    best = run.incumbent()
+    assert points(ax.lines[0])[:-1] == list(zip(best.time, best.validation_error, strict=True))
+    assert points(ax.lines[0])[-1] == (run.wallclock_time, best.validation_error.iloc[-1])
+    low, high = ax.get_ylim()
+    assert low <= best.validation_error.min() and best.validation_error.max() <= high
 
 
 def test_comparison():

@@ -4,7 +4,7 @@ One drawing serves a page and a phone: narrow enough for its text to be legible 
 """
 
 from async_hpo.plots.bars import compared, seconds_of_a_trial
-from async_hpo.plots.curves import comparison, learning_curve
+from async_hpo.plots.curves import comparison, incumbent, learning_curve
 from async_hpo.plots.style import trial_color, use_style
 from async_hpo.plots.timelines import gantt, gantts, nodes, schedules
 from async_hpo.plots.workers import on_public_tables, scaling, speed_up
@@ -14,6 +14,7 @@ __all__ = [
     "comparison",
     "gantt",
     "gantts",
+    "incumbent",
     "learning_curve",
     "nodes",
     "on_public_tables",

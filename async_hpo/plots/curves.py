@@ -1,4 +1,6 @@
-"""Errors over epochs and over time: of a trial, and of whole methods."""
+"""Errors over epochs and over time: of a trial, of a run, and of whole methods."""
+
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -6,12 +8,26 @@ from matplotlib.figure import Figure
 
 from async_hpo.plots import style
 
+if TYPE_CHECKING:
+    from async_hpo.runs import Run
+
 
 def learning_curve(reports: pd.DataFrame, metric: str = "validation_error") -> Figure:
     """One trial: its metric after each epoch. `reports` has the columns `epoch` and `metric`."""
     figure, ax = plt.subplots()
     ax.plot(reports.epoch, reports[metric], marker="o", color=style.TRIAL)
     ax.set(xlabel="epoch", ylabel=style.label(metric), ylim=(0, 1), xticks=reports.epoch)
+    return figure
+
+
+def incumbent(run: "Run") -> Figure:
+    """The best metric so far over wall-clock time, whatever a reader's own search minimizes or maximizes. Nothing is
+    drawn where no report had a number."""
+    figure, ax = plt.subplots()
+    best = run.incumbent()
+    until_the_end = pd.concat([best, best.tail(1).assign(time=run.wallclock_time)])
+    ax.step(until_the_end.time, until_the_end[run.metric], where="post", color=style.TRIAL)
+    ax.set(xlabel="wall-clock time [s]", ylabel=f"best {style.label(run.metric)}", xlim=(0, run.wallclock_time))
     return figure
 
 
