@@ -53,8 +53,7 @@ def comparison(bands: dict[str, pd.DataFrame], real: dict[str, list[pd.DataFrame
     return figure
 
 
-def _band(ax, band: pd.DataFrame, label: str, color, drawstyle: str = "default", linestyle: str = "-") -> None:
+def _band(ax, band: pd.DataFrame, label: str, color, linestyle: str) -> None:
     """The columns `low`, `median` and `high` over `time`."""
-    step = "post" if drawstyle == "steps-post" else None
-    ax.plot(band.time, band["median"], color=color, label=label, drawstyle=drawstyle, linestyle=linestyle)
-    ax.fill_between(band.time, band.low, band.high, step=step, color=color, alpha=0.15, linewidth=0)
+    ax.plot(band.time, band["median"], color=color, label=label, linestyle=linestyle)
+    ax.fill_between(band.time, band.low, band.high, color=color, alpha=0.15, linewidth=0)

@@ -40,7 +40,7 @@ def speed_up(named: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame] | N
         ax.plot(table.index, table["speed-up"], dashes, marker="o", markersize=4, color=color, label=name)
         ax.fill_between(table.index, table.low, table.high, color=color, alpha=0.2, linewidth=0)
     ax.plot(table.index, table.index, label="ideal", **style.IDEAL)
-    _draw_points(ax, points, list(named), "speed-up")
+    _draw_points(ax, points or {}, list(named))
     _log_axis_of_workers(ax, table.index)
     ax.set_yscale("log", base=2)
     ax.set(ylabel="speed-up", yticks=table.index, yticklabels=table.index)
@@ -53,7 +53,7 @@ def on_public_tables(found: pd.DataFrame, panel: str, value: str, reference: str
 
     Args:
         found: columns `table`, `workers`, and those that the others name.
-        panel: a panel for each of its values.
+        panel: a panel for each of its values, with it as title.
         value, reference: on the y axis, as a line and as a dotted one.
 
     Raises:
@@ -67,7 +67,7 @@ def on_public_tables(found: pd.DataFrame, panel: str, value: str, reference: str
             ax.plot(one.workers, one[value], color=SUITES[suite], linewidth=1, label=suite)
             ax.plot(one.workers, one[reference], ":", color="black", linewidth=1, label=reference)
         _log_axis_of_workers(ax, found.workers.unique())
-        ax.set(yscale="log", xlabel="", title=f"one in {name:,}" if panel == "one_in" else name)
+        ax.set(yscale="log", xlabel="", title=name)
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
@@ -78,10 +78,9 @@ def on_public_tables(found: pd.DataFrame, panel: str, value: str, reference: str
     return figure
 
 
-def _draw_points(ax, points: dict[str, pd.DataFrame] | None, lines: list[str], column: str) -> None:
-    """`points`: label -> values in `column`, and `low` and `high`."""
-    for number, (name, table) in enumerate((points or {}).items()):
-        values = table[column]
+def _draw_points(ax, points: dict[str, pd.DataFrame], lines: list[str]) -> None:
+    for number, (name, table) in enumerate(points.items()):
+        values = table["speed-up"]
         look = {"color": style.trial_color(lines.index(name))} if name in lines else {"color": "black", "label": name}
         errors = [(values - table.low).clip(0), (table.high - values).clip(0)]  # rounding
         ax.errorbar(table.index, values, errors, fmt="Ds^"[number % 3], capsize=3, **look)
