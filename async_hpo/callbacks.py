@@ -6,7 +6,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from numbers import Real
 from pathlib import Path
@@ -16,7 +16,13 @@ import cloudpickle
 import pandas as pd
 from syne_tune.backend import LocalBackend
 from syne_tune.backend.trial_status import Status
-from syne_tune.constants import ST_METRIC_TAG, ST_RESULTS_DATAFRAME_FILENAME, ST_TUNER_START_TIMESTAMP
+from syne_tune.constants import (
+    ST_METRIC_TAG,
+    ST_RESULTS_DATAFRAME_FILENAME,
+    ST_TRIAL_ID,
+    ST_TUNER_START_TIMESTAMP,
+    ST_WORKER_TIMESTAMP,
+)
 from syne_tune.num_gpu import get_num_gpus
 from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.results_callback import StoreResultsCallback
@@ -24,6 +30,7 @@ from syne_tune.tuner_callback import TunerCallback
 from syne_tune_workers.gpus import visible_gpus
 from tqdm import tqdm
 
+from async_hpo import state
 from async_hpo.runs import TRIALS_FILENAME
 
 
@@ -33,7 +40,8 @@ class SafeResults(StoreResultsCallback):
     Writes at the end of every round of the tuner's loop that brought something new, at most once a `min_interval`, for
     at most a twentieth of the time, and each file in one step: a kill at any moment leaves whole files.
     `results.csv.zip` is what `load_experiment` reads; `trials.csv` has a row a trial with the columns `trial_id`,
-    `status`, `start` and `end` (Unix time, seconds; `end` is when the tuner saw it).
+    `status`, `start` and `end` (Unix time, seconds; `end` is when the tuner saw it); `state.pkl` is what a search needs
+    to go on (see `search`).
 
     Args:
         min_interval: seconds between two writes.
@@ -44,43 +52,78 @@ class SafeResults(StoreResultsCallback):
         self.min_interval = min_interval
         self.results: list[dict[str, Any]] = []
         self.trials: dict[int, dict[str, Any]] = {}
+        self.stops: list[tuple[float, float]] = []
         self._run, self._start = "", None
-        self._dirty = False
+        self._begin = 0.0  # of this process' part of the run
+        self._replaced: dict[int, list[dict[str, Any]]] = {}
+        self._dirty, self._state_is_kept = False, True
         self._next_write = -math.inf  # on the monotonic clock
 
     # The tuner is saved every ten seconds, by a pickler in Python: 0.1 ms a report, of all reports.
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"results": cloudpickle.dumps(self.results)}
+        return self.__dict__ | {"results": cloudpickle.dumps(self.results), "_replaced": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state | {"results": cloudpickle.loads(state["results"])}
 
+    def go_on_from(self, tuner, earlier: dict[str, Any], anew: Sequence[int]) -> None:
+        """Let the next run be this tuner's, and one that stopped.
+
+        Args:
+            earlier: what `state.load` returned.
+            anew: trials that start from their beginning. Their new reports take the place of the old ones, in order.
+        """
+        self._run, self._start = tuner.name, earlier["metadata"][ST_TUNER_START_TIMESTAMP]
+        self.results, self.trials, self.stops = earlier["results"], earlier["trials"], earlier["stops"]
+        self._replaced = {number: [row for row in self.results if row[ST_TRIAL_ID] == number] for number in anew}
+
     def on_tuning_start(self, tuner) -> None:
         super().on_tuning_start(tuner)
+        self._tuner = tuner
+        self._begin = tuner.metadata.get(ST_TUNER_START_TIMESTAMP, time.time())
         if tuner.name != self._run:  # it may have been another one's callback before
-            self._run, self.results, self.trials = tuner.name, [], {}
+            self._run, self.results, self.trials, self.stops = tuner.name, [], {}, []
             self._start = tuner.metadata.get(ST_TUNER_START_TIMESTAMP)
-        elif self._start is not None:  # `run` was called again: it is the same run, and began when it began
+        elif self._start is not None:  # it is the same run, and began when it began
             tuner.metadata[ST_TUNER_START_TIMESTAMP] = self._start
+        if self.add_wallclock_time:
+            self._start_time_stamp -= tuner.tuning_status.wallclock_time
         self.save_results_at_frequency = self._mark  # the base class would write here, and not in one step
-        tuner.metadata["n_workers"] = tuner.n_workers
+        tuner.metadata |= {"n_workers": tuner.n_workers} | ({"stops": self.stops} if self.stops else {})
         Path(self.csv_file).parent.mkdir(parents=True, exist_ok=True)
+        self._save_state()
 
     def _mark(self) -> None:
         self._dirty = True
 
     def on_start_trial(self, trial) -> None:
         start = trial.creation_time.timestamp()
-        self.trials[trial.trial_id] = {"trial_id": trial.trial_id, "status": Status.in_progress, "start": start}
+        known = {"trial_id": trial.trial_id, "status": Status.in_progress, "start": start, "config": trial.config}
+        self.trials[trial.trial_id] = known
         self._mark()
 
     def on_resume_trial(self, trial) -> None:
-        self.trials[trial.trial_id].update(status=Status.in_progress, end=math.nan)
+        self.trials[trial.trial_id].update(status=Status.in_progress, end=math.nan, half_done=False)
+        self._mark()
 
     def on_trial_result(self, trial, status: str, result: dict[str, Any], decision: str) -> None:
+        old = self._replaced.get(trial.trial_id)
+        is_late = old is not None and result[ST_WORKER_TIMESTAMP] < self._begin  # reported before the stop, read now
+        if old and not is_late:
+            self._drop([old.pop(0)])
         super().on_trial_result(trial, status, result, decision)
+        if old is not None and is_late:
+            old.append(self.results[-1])
         if decision != SchedulerDecision.CONTINUE and status != Status.completed:
             self._end(trial.trial_id, Status.paused if decision == SchedulerDecision.PAUSE else Status.stopped)
+
+    def on_trial_complete(self, trial, result: dict[str, Any]) -> None:
+        if left := self._replaced.pop(trial.trial_id, []):
+            self._drop(left)
+
+    def _drop(self, rows: list[dict[str, Any]]) -> None:
+        dropped = {id(row) for row in rows}
+        self.results = [row for row in self.results if id(row) not in dropped]
 
     def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
         for trial_id, (_, status) in trial_status_dict.items():
@@ -92,21 +135,27 @@ class SafeResults(StoreResultsCallback):
         self._mark()
 
     def on_loop_end(self) -> None:
-        if self._dirty and time.monotonic() >= self._next_write:
+        now = time.monotonic()
+        if self._dirty and now >= self._next_write:
             self.store_results()
+        elif now >= self._next_write + _SECONDS_BETWEEN_STATES:
+            self._save_state()  # the clock has gone on
+            self._next_write = now
 
     def on_tuning_end(self) -> None:
         for trial_id, trial in self.trials.items():
             if trial["status"] == Status.in_progress:
                 self._end(trial_id, Status.stopped)
+                trial["half_done"] = True
         if self._dirty:  # the guard may have asked for it before the tuner does
             self.store_results()
 
     def store_results(self) -> None:
-        """Write both files now, each in one step; what there is nothing of yet is not written."""
+        """Write all files now, each in one step; what there is nothing of yet is not written."""
         if self.csv_file is None:  # the run ended before it began
             return
         begin, folder = time.monotonic(), Path(self.csv_file).parent
+        self._save_state()
         if self.results:
             archive = {"method": "zip", "archive_name": "results.csv"}
             write_csv(self.dataframe(), folder / ST_RESULTS_DATAFRAME_FILENAME, compression=archive)
@@ -115,6 +164,19 @@ class SafeResults(StoreResultsCallback):
             write_csv(pd.DataFrame(self.trials.values(), columns=columns), folder / TRIALS_FILENAME)
         took = time.monotonic() - begin
         self._dirty, self._next_write = False, begin + max(self.min_interval, 20 * took)
+
+    def _save_state(self) -> None:
+        if self._tuner is None or not self._state_is_kept:
+            return
+        try:
+            state.save(self._tuner, self.results, self.trials, self.stops)
+        except Exception as error:  # of a scheduler that can't be pickled, say: the run does without
+            self._state_is_kept = False
+            tqdm.write(f"{self._run} can't go on after a stop, because its scheduler can't be saved: {error}")
+
+
+#: Seconds without news after which the state is saved all the same: a run that is killed forgets so much of its budget.
+_SECONDS_BETWEEN_STATES = 5.0
 
 
 def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
@@ -151,10 +213,15 @@ class TrialGuard(TunerCallback):
         self._with_number: set[int] = set()
         self._failed: set[int] = set()
         self._bad: dict[int, str] = {}  # trial -> what is wrong with its report
+        self._before: set[int] = set()  # trials that reported before the run stopped
+
+    def go_on_from(self, tuner, earlier: dict[str, Any], anew: Sequence[int]) -> None:
+        """See `SafeResults`."""
+        self._before = {row[ST_TRIAL_ID] for row in earlier["results"]}
 
     def on_tuning_start(self, tuner) -> None:
         self._tuner, self._bad = tuner, {}
-        self._with_report, self._with_number, self._failed = set(), set(), set()
+        self._with_report, self._with_number, self._failed = {*self._before}, {*self._before}, set()
         tuner.tuner_path.mkdir(parents=True, exist_ok=True)  # the tuner saves itself there even when this raises
         _avoid_spaces(tuner.trial_backend)
         _count_gpus_elsewhere(tuner.trial_backend)

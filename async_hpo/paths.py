@@ -13,10 +13,13 @@ IDLE = os.environ.get("IDLE_MACHINE") == "1"
 
 
 def experiments() -> Path:
-    """Where runs keep their results: SYNETUNE_FOLDER, which is set to `experiments/` of the clone where it is not.
+    """Where runs keep their results: SYNETUNE_FOLDER. Where that is not set, it is set to `experiments/` of the clone;
+    without a clone, where this package was installed alone, to Syne Tune's own `~/syne-tune`.
 
     Short runs are kept apart, so that a figure of a full run never shows one; and those of tests, with fewer images,
     from those of claims about speed.
     """
     own = ROOT / "experiments" / (("claims" if IDLE else "short") if SHORT else "full")
+    if not RECORDINGS.is_dir():
+        own = Path("~/syne-tune")
     return Path(os.environ.setdefault("SYNETUNE_FOLDER", str(own))).expanduser()

@@ -11,7 +11,7 @@ Words with one meaning, everywhere in the book:
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,9 +167,11 @@ def read_run(folder: Path) -> Run:
     reports = _read(folder / ST_RESULTS_DATAFRAME_FILENAME, ["trial_id", metric, ST_WORKER_TIME, ST_WORKER_TIMESTAMP])
     # When it was reported; Syne Tune's own `st_tuner_time` says when the tuner saw it.
     reports = reports.rename(columns={"time": "reported_time"})  # a field of the reader's own
-    reports = reports.assign(time=reports[ST_WORKER_TIMESTAMP] - origin).sort_values("time", ignore_index=True)
+    stops = metadata.get("stops", [])
+    reports["time"] = _seconds_of_run(reports[ST_WORKER_TIMESTAMP], origin, stops)
+    reports = reports.sort_values("time", ignore_index=True)
     seen = _read(folder / TRIALS_FILENAME, ["trial_id", "status", "start", "end"])
-    seen[["start", "end"]] -= origin
+    seen[["start", "end"]] = _seconds_of_run(seen[["start", "end"]], origin, stops)
     wallclock_time = max([0.0, *reports.time, *seen.start, *seen.end.dropna()])
     seen = seen.fillna({"end": wallclock_time}).sort_values("start", ignore_index=True)
     n_workers = metadata["n_workers"]
@@ -182,6 +184,11 @@ def read_run(folder: Path) -> Run:
         trials=_who_ran_when(seen, reports, n_workers),
         mode=metadata.get("metric_mode", "min"),
     )
+
+
+def _seconds_of_run(stamps, origin: float, stops: Iterable[tuple[float, float]]):
+    """Unix times on the clock of a run, which does not go on while the run stands still (`stops`)."""
+    return stamps - origin - sum((stamps.clip(end, begin) - end for end, begin in stops), 0.0)
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:

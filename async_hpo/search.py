@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import pandas as pd
@@ -13,12 +14,13 @@ from syne_tune.optimizer.scheduler import TrialScheduler
 from syne_tune.report import retrieve
 from syne_tune.tuner_callback import TunerCallback
 from syne_tune.tuning_status import TuningStatus
+from syne_tune.util import name_from_base
 from tqdm import tqdm
 
-from async_hpo import paths
+from async_hpo import paths, state
 from async_hpo.callbacks import SafeResults, TrialGuard
 from async_hpo.progress import ProgressBar, QuietLogger
-from async_hpo.runs import Run, read_run
+from async_hpo.runs import Run, folders, read_run
 
 
 def book_options(seconds: float | None = None, callbacks: Sequence[TunerCallback] = ()) -> dict[str, Any]:
@@ -54,9 +56,15 @@ def search(
     n_workers: int = 2,
     n_trials: int | None = None,
     callbacks: Sequence[TunerCallback] = (),
+    resume: bool = False,
     **options,
 ) -> Run:
     """Warm the workers up, run Syne Tune's `Tuner`, and return what this run did.
+
+    With `resume`, the newest run of this name goes on where it stopped, however it stopped; if there is none, a new one
+    begins. Trials that ended stay as they are. Those that were cut off go on first: from their checkpoint where they
+    have one (`st_checkpoint_dir`), else from their beginning. Budgets are the whole run's: its clock stood still
+    meanwhile. Nothing is told to the given `scheduler`: the saved one goes on.
 
     Args:
         trial_backend: any of Syne Tune's, or of `syne_tune_workers`.
@@ -66,29 +74,49 @@ def search(
         n_workers: how many trials run at a time.
         n_trials: end earlier, when the first so many trials have ended.
         callbacks: beside the book's.
+        resume: go on with the newest run of this name. Of `syne_tune_workers`' back-ends alone.
         options: further ones of the tuner; an own `stop_criterion` takes the place of `seconds` and `n_trials`.
 
     Raises:
         RuntimeError: no trial can start.
-        ValueError: `seconds` is no number above 0, a cluster has too few places, or a back-end of Syne Tune can't start
-            a trial from a path with a space.
+        ValueError: `seconds` is no number above 0, a cluster has too few places, a back-end of Syne Tune can't start a
+            trial from a path with a space; or the run that would go on had another objective, configuration space,
+            metric or scheduler, or runs still.
     """
+    earlier = _earlier_run(trial_backend, name) if resume else None
+    run_name = earlier.name if earlier else name_from_base(name)
     if warm_up := getattr(trial_backend, "warm_up", None):
         warm_up()  # before the clock starts
-    tuner = Tuner(
-        trial_backend=trial_backend,
-        scheduler=scheduler,
-        n_workers=n_workers,
-        tuner_name=name,
-        **(
-            {"stop_criterion": Budget(seconds, n_trials), "sleep_time": 0, "save_tuner": False}
-            | getattr(trial_backend, "tuner_options", {})
-            | book_options(seconds, callbacks)
-            | options
-        ),
-    )
-    tuner.run()
+    with state.locked(paths.experiments() / run_name):
+        metadata = options.pop("metadata", {}) | {"objective": getattr(trial_backend, "fingerprint", None)}
+        go_on = state.GoOn(state.load(earlier, scheduler.metadata() | metadata)) if earlier else None
+        tuner = Tuner(
+            trial_backend=trial_backend,
+            scheduler=scheduler,
+            n_workers=n_workers,
+            tuner_name=run_name,
+            suffix_tuner_name=False,
+            metadata=metadata,
+            **(
+                {"stop_criterion": Budget(seconds, n_trials), "sleep_time": 0, "save_tuner": False}
+                | getattr(trial_backend, "tuner_options", {})
+                | book_options(seconds, callbacks)
+                | options
+            ),
+        )
+        if go_on:
+            go_on.put_back(tuner)
+        tuner.run()
     return read_run(tuner.tuner_path)
+
+
+def _earlier_run(trial_backend: TrialBackend, name: str) -> Path | None:
+    if not hasattr(trial_backend, "take_over"):
+        raise ValueError(
+            f"{type(trial_backend).__name__} can't go on with a run: take ForkserverBackend or RayBackend."
+        )
+    found = [run for run in folders(name, paths.experiments()) if (run[1] / state.FILENAME).exists()]
+    return max(found)[1] if found else None
 
 
 class Budget:

@@ -454,7 +454,15 @@ class Reporting:
         self.keeper = callbacks.SafeResults(min_interval)
         self.keeper.on_tuning_start(
             SimpleNamespace(
-                name="test", tuner_path=folder, results_update_interval=0, n_workers=3, metadata=self.metadata
+                name="test",
+                tuner_path=folder,
+                results_update_interval=0,
+                n_workers=3,
+                metadata=self.metadata,
+                scheduler=None,
+                tuning_status=TuningStatus(["error"]),
+                last_seen_result_per_trial={},
+                trials_scheduler_stopped=set(),
             )
         )
         self.trial = Scripted([]).start_trial({"x": 0.5})
@@ -512,11 +520,14 @@ def test_a_round_without_news_writes_nothing(clock, tmp_path):
     run = Reporting(tmp_path, min_interval=0.0)
     run.report(0.9)
     run.keeper.on_loop_end()
-    for name in ("results.csv.zip", "trials.csv"):
-        (tmp_path / name).unlink()
-    clock.now += 100
+    for path in tmp_path.iterdir():
+        path.unlink()
+    clock.now += 1
     run.keeper.on_loop_end()
     assert not list(tmp_path.iterdir())
+    clock.now += 100
+    run.keeper.on_loop_end()
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pkl"], "which knows the time"
 
 
 def test_a_trial_without_a_report_is_news(clock, tmp_path):

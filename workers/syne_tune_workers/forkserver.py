@@ -117,7 +117,7 @@ class Server:
                 call.write(pickle.dumps((function, arguments)))
                 call.seek(0)
                 socket.send_fds(self._socket, [b"start"], [theirs, call.fileno()])
-        except BrokenPipeError:
+        except ConnectionError:
             pass  # the server has ended: so does the pipe, and that is told where the work is looked for
         except BaseException:
             os.close(status)
@@ -130,7 +130,7 @@ class Server:
         """Kill work, its process group, and all processes that came from it."""
         try:
             self._socket.send(b"%d" % pid)
-        except BrokenPipeError:  # the server has ended, and its work with it
+        except ConnectionError:  # the server has ended, and its work with it
             kill_group(pid)
 
     def retire(self) -> None:

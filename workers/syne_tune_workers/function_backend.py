@@ -1,18 +1,20 @@
 """Syne Tune's contract, as far as it is the same for all back-ends whose trials are calls of a Python function."""
 
 import contextlib
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from syne_tune.backend.trial_backend import TrialBackend
-from syne_tune.backend.trial_status import Status, Trial
+from syne_tune.backend.trial_status import Status, Trial, TrialResult
 from syne_tune.constants import ST_WORKER_TIMESTAMP
 from syne_tune.util import dump_json_with_numpy, experiment_path
 
-from .objective import as_python, check_arguments, pickle_function
+from .objective import as_python, check_arguments, fingerprint, pickle_function
 from .worker import Share, check_names
 
 #: How long (seconds) the driver waits for a trial to end before it looks for new reports.
@@ -28,23 +30,24 @@ class FunctionTrial:
         status: of Syne Tune's `Status`.
         end: Unix time (seconds) at which its end was seen, else None.
         reports: those that the tuner has not got yet.
+        silent: whether it has not reported.
     """
 
     def __init__(self, folder: Path):
         self.folder, self.status = folder, Status.in_progress
         self.end: float | None = None
         self.reports: list[dict[str, Any]] = []
-        self._silent = True
+        self.silent = True
 
     def add(self, reports: list[dict[str, Any]]) -> None:
         """Keep reports for the tuner, in the order in which they came."""
         self.reports += reports
-        self._silent &= not reports
+        self.silent &= not reports
 
     def finish(self, status: str, reason: str = "") -> None:
         """Note the end, and why, at the end of what the trial said itself. One without a report has failed: a tuner
         would end with it."""
-        if status == Status.completed and self._silent:
+        if status == Status.completed and self.silent:
             status, reason = Status.failed, SILENT
         self.status, self.end = status, time.time()
         if reason:
@@ -81,9 +84,12 @@ class FunctionBackend(TrialBackend):
         self.preload = tuple(preload)
         self.share: tuple[Share, ...] = tuple((make, take) for make, take in share)
         self._name, self._parameters = check_arguments(tune_function, config_space)
+        #: The same for back-ends of the same function, in any process.
+        self.fingerprint = fingerprint(tune_function)
         self._function = pickle_function(tune_function)
         self._path = Path(experiment_path(tuner_name=uuid.uuid4().hex[:10]))  # until a tuner says another one
         self._trials: dict[int, Any] = {}
+        self._reported: set[int] = set()  # before another process took over
 
     # --- what a back-end of its own does -----------------------------------------------------------------------------
 
@@ -125,6 +131,7 @@ class FunctionBackend(TrialBackend):
         dump_json_with_numpy(config, folder / "config.json")
         arguments = {key: as_python(value) for key, value in config.items() if key in self.config_space}
         self._trials[trial_id] = self._start(trial_id, folder, arguments)
+        self._trials[trial_id].silent = trial_id not in self._reported
 
     def fetch_status_results(
         self, trial_ids: list[int]
@@ -178,6 +185,31 @@ class FunctionBackend(TrialBackend):
         ):
             return file.readlines()
         return []
+
+    def take_over(self, configs: dict[int, dict[str, Any]], reported: set[int]) -> None:
+        """Know the trials of a run that another process began, as paused ones: `resume_trial` starts them again.
+
+        What they printed is kept, in `std.out.before` and `std.err.before`. Folders of other trials are removed: nobody
+        knows of those.
+
+        Args:
+            configs: number of a trial -> its configuration.
+            reported: numbers of trials that have reported: such a one is not silent if it reports nothing more.
+        """
+        self._reported = reported
+        self.trial_ids, self._trials = list(range(max(configs, default=-1) + 1)), {}
+        self._trial_dict = {}
+        for trial_id, config in configs.items():
+            known = TrialResult(trial_id, config, datetime.now(), metrics=[], status=Status.paused)
+            self._trial_dict[trial_id] = known
+            for path in (self.trial_path(trial_id) / "std.out", self.trial_path(trial_id) / "std.err"):
+                if path.exists():
+                    with open(path.with_name(f"{path.name}.before"), "ab") as before:
+                        before.write(path.read_bytes())
+                    path.unlink()
+        for folder in self.trial_path(0).parent.iterdir():
+            if folder.name.isdecimal() and int(folder.name) not in configs:
+                shutil.rmtree(folder)
 
     def trial_path(self, trial_id: int) -> Path:
         """The trial's folder on the driver's machine: what it printed, and its configuration."""

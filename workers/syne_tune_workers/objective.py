@@ -1,10 +1,13 @@
 """A function as a trial: its arguments, how it travels to another process, and the reports in what it prints."""
 
+import ast
+import hashlib
 import inspect
 import io
 import json
 import os
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,16 @@ def pickle_function(function: Callable[..., Any]) -> bytes:
             f"{name} can't be sent to another process ({error}). It refers to something outside that can't be pickled: "
             "create that inside the function."
         ) from error
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """A digest that one function has in any process: of its source without comments, or of its code if it has none."""
+    try:
+        content = ast.dump(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    except (OSError, TypeError, SyntaxError):  # made by exec, an object that can be called, part of an expression
+        code = getattr(function, "__code__", None)
+        content = repr((code.co_code, code.co_names) if code else type(function))
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def as_python(value: Any) -> Any:

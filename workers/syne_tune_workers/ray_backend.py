@@ -17,7 +17,7 @@ import cloudpickle
 import ray
 from ray.exceptions import NodeDiedError, RayError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from syne_tune.backend.trial_status import Status, TrialResult
+from syne_tune.backend.trial_status import Status
 
 from . import ray_output, ray_trial, worker
 from .function_backend import MAX_WAIT, FunctionBackend, FunctionTrial
@@ -174,9 +174,8 @@ class RayBackend(FunctionBackend):
         # Not in `_pause_trial`, which is called when the trial's status has changed already.
         raise NotImplementedError(_NO_CHECKPOINTS.format("pause"))
 
-    def resume_trial(self, trial_id: int, new_config: dict[str, Any] | None = None) -> TrialResult:
-        """Raises NotImplementedError; see `pause_trial`."""
-        raise NotImplementedError(_NO_CHECKPOINTS.format("resume"))
+    def _resume_trial(self, trial_id: int) -> None:
+        pass  # of a run that goes on (`take_over`): from its beginning
 
     def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
         """Raises NotImplementedError; see `pause_trial`."""

@@ -219,6 +219,22 @@ def test_save_and_load(backend_for):
     assert loaded.tuning_status.num_trials_completed >= 7
 
 
+def test_a_trial_that_another_driver_began_starts_again(backend_for, tmp_path):
+    for number in ("0", "7"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "std.out").write_text("from before\n")
+    backend = backend_for(report_epochs)
+    backend.set_path(str(tmp_path))
+    backend.take_over({0: {"x": 0.5}}, reported=set())
+    assert backend.resume_trial(0).config == {"x": 0.5}
+    status, reports = wait_for_end(backend, 0)
+    assert status == "Completed" and [report["epoch"] for report in reports] == [1, 2, 3]
+    assert (tmp_path / "0" / "std.out.before").read_text() == "from before\n"
+    assert "from before\n" not in backend.stdout(0)
+    assert not (tmp_path / "7").exists(), "nobody knows of that trial"
+    assert backend.start_trial({"x": 0.25}).trial_id == 1
+
+
 def test_arguments_arrive_as_python_values(backend_for, tmp_path):
     def objective(n, name, x):
         from syne_tune import Reporter

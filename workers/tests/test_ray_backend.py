@@ -440,8 +440,6 @@ def test_what_it_cannot_do_is_refused_by_name_and_the_trial_goes_on(alone, go):
     backend = start_endless(go)
     with pytest.raises(NotImplementedError, match="RayBackend can't pause a trial"):
         backend.pause_trial(0)
-    with pytest.raises(NotImplementedError, match="RayBackend can't resume a trial"):
-        backend.resume_trial(0)
     with pytest.raises(NotImplementedError, match="RayBackend can't copy the checkpoint"):
         backend.start_trial({"x": 0.5, "file": str(go)}, checkpoint_trial_id=0)
     assert backend._trial_dict[0].status == "InProgress" and backend.trial_ids == [0]
