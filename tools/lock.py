@@ -27,5 +27,6 @@ if __name__ == "__main__":
     below = "requirements.txt", "requirements-book.txt"
     compile_lock("requirements", "--override", "overrides.txt")
     compile_lock("requirements-book", "--override", "overrides-book.txt", "--constraint", below[0])
-    compile_lock("requirements-dev", "--constraint", below[0], "--constraint", below[1])
+    overrides = "--override", "overrides.txt", "--override", "overrides-dev.txt"
+    compile_lock("requirements-dev", *overrides, "--constraint", below[0], "--constraint", below[1])
     leave_out(Path("requirements-dev.txt"), *below)
