@@ -31,7 +31,6 @@ from syne_tune.optimizer.baselines import RandomSearch
 from async_hpo import FASHION_MNIST, runs
 from async_hpo.chapter import cnn_config_space, hpo_objective_cnn_synetune
 from async_hpo.search import book_options, run_here, search
-from tools.notebooks import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
 
@@ -252,16 +251,3 @@ def test_environments_of_clusters_and_readers(name_of_backend, folder, where, tm
     else:
         assert done.returncode == 0, done.stderr
         assert (results_of(folder, "program").trial_id.value_counts()[[1, 2]] == 3).all()
-
-
-def test_the_script_of_the_page_runs_in_an_empty_folder(folder, tmp_path):
-    text = (ROOT / "book" / "own_search.py").read_text()
-    assert "seconds=60," in text
-    (tmp_path / "own").mkdir()
-    script = tmp_path / "own" / "search.py"
-    script.write_text(text.replace("seconds=60,", f"seconds={LONG}, n_trials=5,"))
-    done = subprocess.run([sys.executable, script], cwd=script.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "useful" in done.stdout and "config_n_hidden" in done.stdout
-    assert os.listdir(script.parent) == ["search.py"], "it leaves nothing behind"
-    assert len(runs.find_run("my-search").finished) >= 5

@@ -4,8 +4,10 @@ python -m tools.execute scheduler ...     run: pages that train in front of the 
 python -m tools.execute --draw [...]      draw: trains nothing (make draw)
 python -m tools.execute --measure PAGE    run a page's recorded parts anew, and draw it (make measure PAGE=stragglers)
 
-A page with the switch `run_anew` shows recordings, and is executed as it stands. Of a page that trains in front of the
-reader, only the figures are drawn again: when it was run, what they show was kept in `recordings/<page>/figures/`.
+A page with the switch `run_anew` shows recordings, and is executed as it stands; except for its cells with nbval's tag
+`nbval-skip`, which train: a test runs what they run, and `--measure` stores their outputs. Of a page that trains in
+front of the reader, only the figures are drawn again: when it was run, what they show was kept in
+`recordings/<page>/figures/`.
 """
 
 import ast
@@ -53,6 +55,7 @@ LIVE = {
     "environment": [],
     "local_searcher": [],
 }
+TRAINS = "nbval-skip"
 #: Runs that other pages draw, too, by the tuner's name: kept whole, in `recordings/<page>/run/`.
 RUNS = {"scheduler": "lenet-random-search"}
 #: Packages whose version stands at the top of each page, by the name that it has there.
@@ -94,8 +97,11 @@ def draw(path: Path) -> None:
         for cell, done in zip(shown, run, strict=True):
             cell.outputs = done.outputs
     else:
-        for cell, done in zip(cells, run_cells(path, cells), strict=True):
-            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+        shown = [cell for cell in cells if TRAINS not in tags(cell)]
+        for cell, done in zip(shown, run_cells(path, shown), strict=True):
+            cell.outputs = done.outputs
+        for number, cell in enumerate(cells, start=1):
+            cell.execution_count = number
         notebook.metadata.pop("async_hpo", None)  # its recordings say when and with what they were made
     write(notebook, path)
 
@@ -107,8 +113,11 @@ def measure(path: Path) -> None:
         sys.exit(f"{path.stem} has no recordings. Try: make execute NOTEBOOK={path.stem}")
     anew = copy.deepcopy(notebook)
     set_parameters(anew, {SWITCH: True})
-    run_cells(path, code_cells(anew))
+    run = run_cells(path, code_cells(anew))
     take_recordings(path.stem)
+    for cell, done in zip(code_cells(notebook), run, strict=True):
+        if TRAINS in tags(cell):
+            cell.outputs = done.outputs
     for cell in code_cells(notebook):  # a page that had none shows them from now on
         cell.source = cell.source.replace(f"{SWITCH} = True", f"{SWITCH} = False")
     write(notebook, path)
