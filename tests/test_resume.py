@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -50,11 +49,11 @@ def from_its_beginning(x, max_epochs):
         report(epoch=epoch, error=x / epoch)
 
 
-def session(folder, objective, seconds, make_scheduler=RandomSearch, n_workers=2):
+def session(folder, objective, make_scheduler, n_trials=None):
     os.environ["SYNETUNE_FOLDER"] = folder
     np.random.seed(0)  # as scripts do: what is drawn first would be drawn again
     backend = ForkserverBackend(objective, SPACE, preload=[__name__])
-    return search(backend, make_scheduler(SPACE), "again", seconds=seconds, n_workers=n_workers, resume=True)
+    return search(backend, make_scheduler(SPACE), "again", seconds=LONG, n_trials=n_trials, resume=True)
 
 
 def random_search(space):
@@ -84,8 +83,9 @@ def kill_the_server(process):
         interrupt(process)
 
 
-def sessions(objective, seconds, stop, make_scheduler):
-    """Run one session after the other, and stop each in this way at a random moment; the last one ends by itself.
+def sessions(objective, stop, make_scheduler):
+    """Run ten sessions, one after the other, and stop each in this way at a random moment; then one with three more
+    trials, which ends by itself.
 
     Yields:
         The run's folder, after each.
@@ -93,9 +93,9 @@ def sessions(objective, seconds, stop, make_scheduler):
     draw = random.Random(f"{objective} {stop} {make_scheduler}")
     CONTEXT.set_forkserver_preload(["async_hpo.search", __name__])
     for n in range(11):
-        process = CONTEXT.Process(
-            target=session, args=(os.environ["SYNETUNE_FOLDER"], objective, seconds, make_scheduler)
-        )
+        n_trials = None if n < 10 else len(runs.read_run(folder_of_run()).trials) + 3
+        arguments = (os.environ["SYNETUNE_FOLDER"], objective, make_scheduler, n_trials)
+        process = CONTEXT.Process(target=session, args=arguments)
         begin = time.time()
         process.start()
         if n < 10:
@@ -127,7 +127,7 @@ def state_of(folder):
 )
 def test_whatever_stops_it_no_trial_is_lost_or_doubled_and_the_clock_goes_on(objective, make_scheduler, stop, folder):
     finished, wallclock_time = {}, 0.0
-    for found in sessions(objective, 12 if stop == kill_the_server else 9, stop, make_scheduler):
+    for found in sessions(objective, stop, make_scheduler):
         run = runs.read_run(found)
         now = {trial: list(group.epoch) for trial, group in run.reports.groupby("trial_id")}
         for trial, epochs in finished.items():
@@ -142,9 +142,7 @@ def test_whatever_stops_it_no_trial_is_lost_or_doubled_and_the_clock_goes_on(obj
         configs = {(row.trial_id, row.config_x) for row in run.reports.itertuples()}
         assert len(configs) == len(now) == len({x for _, x in configs}), "each trial has one, and no other has it"
         wallclock_time = run.wallclock_time
-        if os.environ.get("SHOW"):
-            print(f"{stop.__name__} {len(finished)} of {len(run.trials)}, {wallclock_time:.1f} s", file=sys.stderr)
-    assert finished
+    assert finished and (make_scheduler == asha or len(finished) >= 3)
 
 
 # --- what can't go on ------------------------------------------------------------------------------------------------
@@ -179,7 +177,7 @@ def test_another_search_under_the_same_name_is_refused_and_overwrites_nothing(fo
 
 
 def test_a_run_that_still_runs_is_left_alone(folder):
-    process = CONTEXT.Process(target=session, args=(str(folder), with_checkpoint, LONG, random_search))
+    process = CONTEXT.Process(target=session, args=(str(folder), with_checkpoint, random_search))
     process.start()
     found = wait_for(lambda: (found := folder_of_run()) and state_of(found) and found, LONG, "the run")
     with pytest.raises(ValueError, match="is running in another process"):
@@ -191,16 +189,21 @@ def test_a_run_that_still_runs_is_left_alone(folder):
 
 
 def test_a_budget_that_is_used_up_starts_no_trial_and_a_larger_one_goes_on(folder):
-    first = go_on()
-    again = go_on()
+    ForkserverBackend(from_its_beginning, SPACE, preload=[__name__]).warm_up()  # whose time is not counted here
+    begin = time.monotonic()
+    first, again = go_on(), go_on()
+    spent = time.monotonic() - begin
     assert list(again.trials.trial_id) == list(first.trials.trial_id)
     assert again.reports.equals(first.reports)
-    more = go_on(seconds=2)
+    time.sleep(2)
+    begin = time.monotonic()
+    more = go_on(seconds=LONG, n_trials=len(first.trials) + 2)
+    spent += time.monotonic() - begin
     assert len(more.finished) > len(first.finished) and more.wallclock_time > first.wallclock_time
     times = more.reports.time  # on the clock of the run, which stood still meanwhile
-    assert times.is_monotonic_increasing and more.wallclock_time < 2 + again.wallclock_time
-    tuner_time = more.reports.sort_values("st_tuner_time").st_tuner_time
-    assert (tuner_time - times).abs().max() < 1
+    assert times.is_monotonic_increasing and more.wallclock_time < spent
+    seen = more.reports.st_tuner_time  # by the tuner, later than it was reported
+    assert (seen - times).min() > -0.5 and seen.max() < spent
 
 
 def test_back_ends_of_syne_tune_are_refused(folder):
@@ -215,6 +218,6 @@ class CannotBeSaved(RandomSearch):
 
 
 def test_a_scheduler_that_cannot_be_saved_runs_all_the_same(folder, capsys):
-    run = go_on(scheduler=CannotBeSaved(SPACE, metrics=["error"]))
+    run = go_on(scheduler=CannotBeSaved(SPACE, metrics=["error"]), seconds=LONG, n_trials=1)
     assert len(run.reports) and not state_of(folder_of_run())
     assert capsys.readouterr().out.count("can't go on after a stop") == 1
