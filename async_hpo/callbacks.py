@@ -181,12 +181,8 @@ _SECONDS_BETWEEN_STATES = 5.0
 
 def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
     """Write a table in one step, so that a kill leaves the old file or the new one. `options` are those of `to_csv`."""
-    part = path.with_name(f".part-{path.name}")
-    try:
+    with state.in_one_step(path) as part:
         frame.to_csv(part, index=False, **options)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class TrialGuard(TunerCallback):

@@ -16,7 +16,12 @@ import cloudpickle
 import numpy as np
 from syne_tune import Tuner
 from syne_tune.backend.trial_status import Status
-from syne_tune.constants import ST_TUNER_CREATION_TIMESTAMP, ST_TUNER_START_TIMESTAMP, ST_WORKER_TIMESTAMP
+from syne_tune.constants import (
+    ST_TRIAL_ID,
+    ST_TUNER_CREATION_TIMESTAMP,
+    ST_TUNER_START_TIMESTAMP,
+    ST_WORKER_TIMESTAMP,
+)
 from syne_tune.optimizer.scheduler import TrialScheduler, TrialSuggestion
 from syne_tune.tuner_callback import TunerCallback
 from syne_tune_workers.objective import Reports
@@ -52,10 +57,16 @@ def save(tuner: Tuner, results: list[dict[str, Any]], trials: dict[int, dict[str
         "random": (random.getstate(), np.random.get_state()),
         "tuner": {name: getattr(tuner, name) for name in _OF_TUNER},
     }
-    path = tuner.tuner_path / FILENAME
+    with in_one_step(tuner.tuner_path / FILENAME) as part:
+        part.write_bytes(cloudpickle.dumps(state))
+
+
+@contextmanager
+def in_one_step(path: Path) -> Iterator[Path]:
+    """Where to write a file that is put in its place when the block has ended: a kill leaves the old one or the new."""
     part = path.with_name(f".part-{path.name}")
     try:
-        part.write_bytes(cloudpickle.dumps(state))
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -80,7 +91,7 @@ def load(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{folder.name} had another {what}, so it can't go on: give this search another name.")
     known = {trial_id: 0.0 for trial_id in state["trials"]}
     for row in state["results"]:
-        known[row["trial_id"]] = max(known[row["trial_id"]], row[ST_WORKER_TIMESTAMP])
+        known[row[ST_TRIAL_ID]] = max(known[row[ST_TRIAL_ID]], row[ST_WORKER_TIMESTAMP])
     state["late"] = {}
     for trial_id, trial in state["trials"].items():
         if trial["status"] == Status.in_progress:
@@ -115,7 +126,7 @@ class GoOn(TunerCallback):
             setattr(tuner, name, value)
         tuner.metadata[ST_TUNER_CREATION_TIMESTAMP] = state["metadata"][ST_TUNER_CREATION_TIMESTAMP]
         half_done = [trial_id for trial_id, trial in state["trials"].items() if trial.get("half_done")]
-        reported = {row["trial_id"] for row in state["results"]} | {
+        reported = {row[ST_TRIAL_ID] for row in state["results"]} | {
             number for number, late in state["late"].items() if late
         }
         backend.take_over({trial_id: trial["config"] for trial_id, trial in state["trials"].items()}, reported)
