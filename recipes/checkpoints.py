@@ -43,9 +43,8 @@ def error(network, X, y):
 
 def save(state, path):
     torch.save(state, f"{path}.part")
-    os.replace(
-        f"{path}.part", path
-    )  # in one step: a kill leaves a whole file
+    # in one step: a kill leaves a whole file
+    os.replace(f"{path}.part", path)
 
 
 def objective(learning_rate, n_hidden, max_epochs, st_checkpoint_dir):

@@ -42,9 +42,7 @@ class Report(L.Callback):
         self.report = Reporter()
 
     def on_validation_end(self, trainer, module):
-        if (
-            not trainer.sanity_checking
-        ):  # two batches before the first epoch
+        if not trainer.sanity_checking:  # some batches before epoch 1
             error = trainer.callback_metrics["validation_error"].item()
             self.report(
                 epoch=trainer.current_epoch + 1, validation_error=error
@@ -53,9 +51,8 @@ class Report(L.Callback):
 
 def objective(learning_rate, n_hidden, max_epochs):
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings(
-        "ignore", module="lightning"
-    )  # of too few data workers, ...
+    # It warns of too few data workers, among others.
+    warnings.filterwarnings("ignore", module="lightning")
     torch.manual_seed(0)
     X, y = load_digits(return_X_y=True)
     data = TensorDataset(

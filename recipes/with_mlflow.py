@@ -20,9 +20,8 @@ ENDS = {
 
 class MLflowRuns(TunerCallback):
     def __init__(self, tracking_uri):
-        self.client = MlflowClient(
-            tracking_uri
-        )  # not mlflow.log_metric: several runs are open
+        # not mlflow.log_metric: several runs are open
+        self.client = MlflowClient(tracking_uri)
         self.open = {}  # number of a trial -> its run
 
     def on_tuning_start(self, tuner):
@@ -40,18 +39,14 @@ class MLflowRuns(TunerCallback):
     def on_trial_result(self, trial, status, result, decision):
         run, step = self.open[trial.trial_id], result["epoch"]
         for name, value in result.items():
-            if name != "epoch" and not name.startswith(
-                "st_"
-            ):  # Syne Tune's own
+            # "st_..." are Syne Tune's own.
+            if name != "epoch" and not name.startswith("st_"):
                 self.client.log_metric(run, name, value, step=step)
 
     def on_loop_end(self):  # no other method is told of trials that failed
-        for trial_id in [
-            one for one in self.open if self.statuses[one] in ENDS
-        ]:
-            self.client.set_terminated(
-                self.open.pop(trial_id), ENDS[self.statuses[trial_id]]
-            )
+        for trial_id in list(self.open):
+            if end := ENDS.get(self.statuses[trial_id]):
+                self.client.set_terminated(self.open.pop(trial_id), end)
 
     def on_tuning_end(self):
         for run in self.open.values():  # their trials are stopped next

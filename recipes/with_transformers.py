@@ -37,9 +37,8 @@ class Report(TrainerCallback):
         self.report = Reporter()
 
     def on_evaluate(self, args, state, control, metrics, **kwargs):
-        error = metrics[
-            "eval_validation_error"
-        ]  # Trainer puts "eval_" in front of each name
+        # Trainer puts "eval_" in front of each name.
+        error = metrics["eval_validation_error"]
         self.report(epoch=round(state.epoch), validation_error=error)
 
 
