@@ -15,7 +15,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,12 @@ import joblib
 from syne_tune.backend.trial_status import Status
 from syne_tune.constants import ST_CHECKPOINT_DIR
 
-from .fresh import FreshProcesses, FreshWork
 from .function_backend import MAX_WAIT, FunctionBackend, FunctionTrial
 from .gpus import Rotation, visible_gpus
-from .objective import Log
-from .worker import ALLOCATOR, Job, Share, run
-
-if sys.platform == "linux":
-    from .forkserver import LOST, Server, Work
+from .processes import LOST, FreshProcesses, Server, Work, wait_for_news
+from .reports import Log
+from .sources import search_path
+from .worker import ALLOCATOR, Job, Share, prepare_all, run
 
 
 class ForkserverBackend(FunctionBackend):
@@ -100,10 +97,12 @@ class ForkserverBackend(FunctionBackend):
             raise RuntimeError("\n".join([f"No trial of {self._name} can start: {lines[-1]}", *lines])) from None
         self._server = server
 
+    def _is_ready(self) -> bool:  # on code that was edited since then, too: a run's trials all run the same
+        return self._server is not None and self._server.is_alive()
+
     def _job(self, arguments: bytes | None, stdout: Path, stderr: Path, **environment: str) -> Job:
-        paths = [os.path.abspath(path) for path in sys.path]
         environment = dict(os.environ) | environment
-        return Job(self._function, arguments, str(stdout), str(stderr), environment, os.getcwd(), paths)
+        return Job(self._function, arguments, str(stdout), str(stderr), environment, os.getcwd(), search_path())
 
     def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> "_Trial":
         if ST_CHECKPOINT_DIR in self._parameters:
@@ -127,7 +126,7 @@ class ForkserverBackend(FunctionBackend):
         works = [self._trials[trial_id].work for trial_id in filter(self._is_running, trial_ids)]
         end = time.monotonic() + MAX_WAIT
         while all(work.returncode is None for work in works) and (left := end - time.monotonic()) > 0:
-            connection.wait(works, left)  # what has a `fileno` is enough
+            wait_for_news(works, left)
             for work in works:
                 work.poll()
 
@@ -193,7 +192,7 @@ def _chosen(gpus_to_use: Sequence[int] | None) -> list[str]:
 class _Trial(FunctionTrial):
     """A trial, and the process that it runs in."""
 
-    def __init__(self, folder: Path, work: "Work | FreshWork", log: Log):
+    def __init__(self, folder: Path, work: Work, log: Log):
         super().__init__(folder)
         self.work, self.log = work, log
 
@@ -224,27 +223,23 @@ def _reason(code: int) -> str:
 
 # --- the servers of this driver --------------------------------------------------------------------------------------
 
-_servers: dict[tuple[Any, ...], "Server | FreshProcesses"] = {}
+_servers: dict[tuple[Any, ...], Server | FreshProcesses] = {}
 _making = threading.Lock()
 
 
-def _server(preload: tuple[str, ...], share: tuple[Share, ...]) -> "Server | FreshProcesses":
+def _server(preload: tuple[str, ...], share: tuple[Share, ...]) -> Server | FreshProcesses:
     """The server that prepares this: one per driver, however many back-ends share it. It is ready."""
     with _making:
         key = os.getpid(), preload, share  # a fork of the driver is a driver of its own
         if key in _servers and not _servers[key].is_current():
             _servers.pop(key).retire()
         if key not in _servers:
-            _servers[key] = _new_server(preload, share)
+            prepare = f"{prepare_all.__module__}:{prepare_all.__name__}", (preload, share)
+            # A thread pool that was started before a fork would hang the fork: the server has one thread.
+            alone = ALLOCATOR | {"OMP_NUM_THREADS": "1"}
+            _servers[key] = Server(*prepare, alone) if sys.platform == "linux" else FreshProcesses(*prepare)
         _servers[key].wait_until_ready()
         return _servers[key]
-
-
-def _new_server(preload: tuple[str, ...], share: tuple[Share, ...]) -> "Server | FreshProcesses":
-    if sys.platform != "linux":
-        return FreshProcesses(preload, share)
-    # A thread pool that was started before a fork would hang the fork: the server has one thread.
-    return Server(f"{run.__module__}:prepare_all", (preload, share), ALLOCATOR | {"OMP_NUM_THREADS": "1"})
 
 
 @atexit.register

@@ -14,7 +14,7 @@ from syne_tune.backend.trial_status import Status, Trial, TrialResult
 from syne_tune.constants import ST_WORKER_TIMESTAMP
 from syne_tune.util import dump_json_with_numpy, experiment_path
 
-from .objective import as_python, check_arguments, fingerprint, pickle_function
+from .function import as_python, check_arguments, fingerprint, pickle_function
 from .worker import Share, check_names
 
 #: How long (seconds) the driver waits for a trial to end before it looks for new reports.
@@ -106,6 +106,10 @@ class FunctionBackend(TrialBackend):
             asynchronous: whether it starts a trial as soon as a worker is free; None leaves what is known.
         """
 
+    def _is_ready(self) -> bool:
+        """Whether a trial can start without `warm_up`."""
+        return False
+
     def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> FunctionTrial:
         """Start a trial in its folder, or start it once more."""
         raise NotImplementedError
@@ -125,7 +129,8 @@ class FunctionBackend(TrialBackend):
     # --- Syne Tune's contract ----------------------------------------------------------------------------------------
 
     def _schedule(self, trial_id: int, config: dict[str, Any]) -> None:
-        self.warm_up()
+        if not self._is_ready():
+            self.warm_up()
         folder = self.trial_path(trial_id).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         dump_json_with_numpy(config, folder / "config.json")

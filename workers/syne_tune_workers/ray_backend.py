@@ -5,11 +5,9 @@ its worker processes again and again, so imports stay warm, and what trials shar
 object store.
 """
 
-import os
-import sys
+import pkgutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,10 +17,11 @@ from ray.exceptions import NodeDiedError, RayError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from syne_tune.backend.trial_status import Status
 
-from . import ray_output, ray_trial, worker
+from . import ray_trial
 from .function_backend import MAX_WAIT, FunctionBackend, FunctionTrial
-from .objective import Reports
-from .ray_cluster import Places, alive_nodes, connect, label, label_of
+from .ray_cluster import alive_nodes, connect, label
+from .sources import search_path
+from .worker import Share
 
 #: Seconds that a stopped trial has until its next report. Then it is interrupted, which ends Python code and leaves its
 #: process warm; a second later the process is killed.
@@ -38,10 +37,11 @@ class RayBackend(FunctionBackend):
     its reports kept. It is not tried again: for random search the next configuration is as good. When a node dies, the
     run goes on with those that are left; a node that joins is used.
 
-    A stopped trial ends at its next report, and its process stays warm for the next one; see `GRACE` for a trial that
-    does not report. Each report has a field `node`, where it came from, unless the trial reports one of its own. Trials
-    that use the same process one after the other share its memory, unlike those of `ForkserverBackend`. Of what a trial
-    prints, the driver gets the reports, the first 4 MiB of each stream and its last 64 KiB.
+    A trial shares its process with those before and after it, unlike one of `ForkserverBackend`: what it changes there
+    stays, but for the working directory, the environment and the handlers of loggers. A stopped trial ends at its next
+    report, and its process stays warm for the next one; see `GRACE` for a trial that does not report. Each report has a
+    field `node`, where it came from, unless the trial reports one of its own. Of what a trial prints, the driver gets
+    the reports, the first 4 MiB of each stream and its last 64 KiB.
 
     Give the tuner a short `sleep_time` (0 is fine): the end of a trial wakes it. Tuners may share a cluster, but don't
     know of each other: together they should not have more workers than it has places.
@@ -62,7 +62,8 @@ class RayBackend(FunctionBackend):
         ConnectionError: no cluster answers at `address`.
     """
 
-    # A place gets its next trial when it is free, which for a stopped trial's or a lost node's only the back-end knows.
+    # Let the tuner ask `busy_trial_ids` before it starts a trial: it does not know that a stopped trial or a dead node
+    # still holds a place.
     tuner_options: ClassVar[dict[str, Any]] = {"start_jobs_without_delay": False}
 
     def __init__(
@@ -73,24 +74,37 @@ class RayBackend(FunctionBackend):
         num_gpus: float = 0,
         address: str | None = None,
         preload: Sequence[str] = (),
-        share: Sequence[worker.Share] = (),
+        share: Sequence[Share] = (),
     ):
-        self._places = Places(num_cpus, num_gpus)
+        if num_cpus < 0 or num_gpus < 0 or not num_cpus + num_gpus:
+            raise ValueError(f"a trial needs CPUs or GPUs, not num_cpus={num_cpus} and num_gpus={num_gpus}")
         super().__init__(tune_function, config_space, preload, share)
         self.num_cpus, self.num_gpus, self.address = num_cpus, num_gpus, address
-        self._shared: _Shared | None = None
-        self._n_workers = 0
+        self._setup: Any = None  # in the object store, once its processes are warm
+        self._inbox: Any = None
+        self._lost_nodes: set[str | None] = set()  # Ray itself believes in a dead node for another 20 s
+        self._most_places = self._n_workers = 0
         self._asynchronous = False
         connect(address)
 
     def places(self) -> int:
         """How many trials the cluster can run at a time, as it is now."""
-        return self._places.now()
+        return sum(self._places_on(node) for node in alive_nodes() if node["NodeID"] not in self._lost_nodes)
+
+    def _places_on(self, node: dict[str, Any]) -> int:
+        needed = {"CPU": self.num_cpus, "GPU": self.num_gpus}
+        return min(int(node["Resources"].get(kind, 0) / n) for kind, n in needed.items() if n)
 
     def check_workers(self, n_workers: int, asynchronous: bool | None = None) -> None:
-        """Raise ValueError if the cluster has not got so many places; see the base class."""
+        """Raise ValueError if the cluster has not got so many places: Ray would let the others wait, unseen."""
         connect(self.address)  # a back-end that was loaded is not yet
-        self._places.check(n_workers)
+        self._most_places = max(self._most_places, self.places())  # a cluster that has lost a node goes on
+        if n_workers > self._most_places:
+            needs = f"{self.num_cpus} CPU" + (f" and {self.num_gpus} GPU" if self.num_gpus else "")
+            raise ValueError(
+                f"{n_workers} workers, but the cluster can run {self._most_places} trials at a time (each needs "
+                f"{needs}): use fewer workers, or a larger cluster."
+            )
         self._n_workers = max(self._n_workers, n_workers)
         self._asynchronous = self._asynchronous if asynchronous is None else asynchronous
 
@@ -102,36 +116,31 @@ class RayBackend(FunctionBackend):
         Raises:
             RuntimeError: a node can't prepare, or can't load the function; the message names the node and says why.
         """
-        if self._shared is not None:
+        if self._setup is not None:
             return
         connect(self.address)
-        paths = [os.path.abspath(path) for path in sys.path]
-        shared = _Shared.make(ray_trial.Work(self._function, self.preload, self.share, paths, self.num_cpus))
-        waiting = {}
+        shared = {pair: pkgutil.resolve_name(pair[0])() for pair in self.share}
+        setup = ray.put(ray_trial.Setup(self._function, self.preload, shared, search_path(), self.num_cpus))
+        here = _on(ray.get_runtime_context().get_node_id())
+        self._inbox = ray_trial.Inbox.options(**here).remote()  # type: ignore[attr-defined]
+        waiting: dict[Any, str] = {}
         for node in alive_nodes():
-            on_node = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
-            n = self._places.on(node)
-            for _ in range(n):
-                waiting[ray_trial.warm_up.options(**on_node).remote(shared.work, shared.values, shared.inbox, n)] = node
-        until = time.monotonic() + ray_trial.SECONDS_TO_WARM_UP
-        for ref, node in waiting.items():
+            n, task = self._places_on(node), ray_trial.warm_up.options(**_on(node["NodeID"]))
+            waiting |= {task.remote(setup, self._inbox, n): node["NodeID"] for _ in range(n)}
+        for ref, node_id in waiting.items():
             try:
-                problem = ray.get(ref, timeout=max(until - time.monotonic(), 0))
+                ray.get(ref, timeout=ray_trial.SECONDS_TO_WARM_UP)
             except RayError as error:
-                problem = str(error)
-            if problem:
-                *_, last = problem.rstrip().splitlines()
-                raise RuntimeError(f"No trial of {self._name} can start on node {label(node)}: {last}\n{problem}")
-        self._shared = shared
+                *_, last = str(error).rstrip().splitlines()
+                message = f"No trial of {self._name} can start on node {label(node_id)}: {last}\n{error}"
+                raise RuntimeError(message) from None
+        self._setup = setup
 
     def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> "_Trial":
         # A tuner without this back-end's `tuner_options` does not wait for the place of a trial that is being stopped.
         self.check_workers(1 + sum(trial.status == Status.in_progress for trial in self._with_task().values()))
-        shared = self._shared
-        assert shared is not None  # since `warm_up`
         task = ray_trial.run.options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
-        ref = task.remote(trial_id, cloudpickle.dumps(arguments), shared.work, shared.values, shared.inbox)
-        return _Trial(folder, ref)
+        return _Trial(folder, task.remote(trial_id, cloudpickle.dumps(arguments), self._setup, self._inbox))
 
     def _with_task(self) -> dict[int, "_Trial"]:
         """Trials that hold a place: one that has been stopped does, until its task ends."""
@@ -146,22 +155,21 @@ class RayBackend(FunctionBackend):
         running = {trial.ref: trial for trial in self._with_task().values()}
         ended, _ = ray.wait([*running], num_returns=len(running), timeout=0) if running else ([], [])
         outcomes = {ref: _outcome(ref) for ref in ended}  # before what they printed is fetched
-        if self._shared is not None:
-            for trial_id, node_id, name, content in ray.get(self._shared.inbox.take.remote()):
-                self._trials[trial_id].receive(node_id, name, content)
+        if self._setup is not None:
+            for trial_id, *piece in ray.get(self._inbox.empty.remote()):
+                self._trials[trial_id].receive(*piece)
         for ref, (status, reason) in outcomes.items():
             trial = running.pop(ref)
             trial.end_task(status, reason)
             if reason == _NODE_DIED:
-                self._places.lost_nodes.add(trial.node_id)
+                self._lost_nodes.add(trial.node_id)
         for trial in running.values():
             trial.stop_if_late()
 
     def _stop(self, trial_id: int, status: str) -> None:
         self._trials[trial_id].stop_by = time.monotonic() + GRACE
         self._trials[trial_id].finish(status)
-        assert self._shared is not None  # a trial in progress was started by this driver
-        self._shared.inbox.stop.remote(trial_id)
+        self._inbox.stop.remote(trial_id)
 
     def stop_all(self) -> None:
         """Stop all trials, and wait until none runs."""
@@ -183,7 +191,6 @@ class RayBackend(FunctionBackend):
 
     def delete_checkpoint(self, trial_id: int) -> None:
         """Nothing: trials have none."""
-        pass  # there are none
 
     def busy_trial_ids(self) -> list[tuple[int, str]]:
         """Trials that hold a place, as of the last `fetch_status_results`.
@@ -206,7 +213,8 @@ class RayBackend(FunctionBackend):
         return f"ray {self._name}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_shared": None}  # saved with the tuner; what lies in the cluster is its driver's
+        # Saved with the tuner. What lies in the cluster is its driver's.
+        return self.__dict__ | {"_setup": None, "_inbox": None}
 
 
 _NO_CHECKPOINTS = (
@@ -224,17 +232,16 @@ class _Trial(FunctionTrial):
         self.node: str | None = None  # what it is called
         self.node_id: str | None = None  # its number
         self.stop_by = float("inf")  # on the monotonic clock
-        self._interrupted, self._parser = False, Reports()
-        for name in ray_output.STREAMS.values():
+        self._interrupted = False
+        for name in ray_trial.STREAMS.values():
             (folder / name).write_bytes(b"")
 
-    def receive(self, node_id: str, name: str, content: bytes) -> None:
+    def receive(self, node_id: str, name: str, content: bytes, reports: list[dict[str, Any]]) -> None:
         if self.node is None:
-            self.node, self.node_id = label_of(node_id), node_id
+            self.node, self.node_id = label(node_id), node_id
         with open(self.folder / name, "ab") as file:
             file.write(content)
-        if name == ray_output.STREAMS[1]:
-            self.add([{"node": self.node} | report for report in self._parser.feed(content)])
+        self.add([{"node": self.node} | report for report in reports])
 
     def stop_if_late(self) -> None:
         if time.monotonic() > self.stop_by:
@@ -251,29 +258,19 @@ class _Trial(FunctionTrial):
 
 
 _NODE_DIED = "The trial's node died, or left the cluster."
+_REASONS = {
+    NodeDiedError: _NODE_DIED,
+    WorkerCrashedError: "The trial's process was killed: from outside, or out of memory.",
+}
 
 
 def _outcome(ref: Any) -> tuple[str, str]:
     try:
         return ray.get(ref), ""
-    except NodeDiedError:
-        return Status.failed, _NODE_DIED
-    except WorkerCrashedError:
-        return Status.failed, "The trial's process was killed: from outside, or out of memory."
     except RayError as error:
-        return Status.failed, str(error)
+        return Status.failed, _REASONS.get(type(error), str(error))
 
 
-@dataclass
-class _Shared:
-    """What the trials of a back-end share: work and values, in the object store, and the inbox."""
-
-    work: Any
-    values: Any
-    inbox: Any
-
-    @classmethod
-    def make(cls, work: ray_trial.Work) -> "_Shared":
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        inbox = ray_trial.Inbox.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-        return cls(ray.put(work), ray.put([worker.make(pair) for pair in work.share]), inbox)
+def _on(node_id: str) -> dict[str, Any]:
+    """Options of what runs on this node beside trials."""
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False)}

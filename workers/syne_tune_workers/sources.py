@@ -12,6 +12,11 @@ def installed() -> tuple[str, ...]:
     return *_INSTALLED, *(entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages"))
 
 
+def search_path() -> list[str]:
+    """`sys.path` for a process that may have another working folder."""
+    return [os.path.abspath(entry) if os.path.exists(entry or ".") else entry for entry in sys.path]
+
+
 def own_files() -> dict[str, int]:
     """File of each such module that is loaded -> when it was modified (nanoseconds)."""
     files = {str(getattr(module, "__file__", None)) for module in [*sys.modules.values()]}

@@ -1,13 +1,11 @@
 """What happens in a worker's process before an objective runs there, and a trial from its first line to its last."""
 
-import functools
 import os
 import pkgutil
 import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cloudpickle
 
@@ -37,16 +35,6 @@ def prepare(preload: Sequence[str]) -> None:
             found()
 
 
-def make(share: Share) -> Any:
-    """Call what makes the value that is shared."""
-    return pkgutil.resolve_name(share[0])()
-
-
-def take(share: Share, value: Any) -> None:
-    """Hand a shared value to what takes it in this process."""
-    pkgutil.resolve_name(share[1])(value)
-
-
 def number_of_threads() -> int:
     """What OMP_NUM_THREADS says, 1 where it says nothing: a list of numbers has one for each level of nesting."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
@@ -66,40 +54,6 @@ def draw_own_numbers() -> None:
         sys.modules["numpy"].random.seed()
     if "torch" in sys.modules:
         sys.modules["torch"].seed()
-
-
-def check_reports() -> None:
-    """Let Syne Tune's `Reporter` take a 0-d tensor or array as its number, and name what is no number or text.
-
-    By itself it would send `null` for what JSON does not know.
-    """
-    from syne_tune import Reporter
-
-    if not hasattr(Reporter.__call__, "__wrapped__"):
-        call = Reporter.__call__
-
-        @functools.wraps(call)
-        def checked(self: Any, **values: Any) -> None:
-            call(self, **{name: _plain(name, value) for name, value in values.items()})
-
-        Reporter.__call__ = checked
-
-
-def _plain(name: str, value: Any) -> Any:
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    if isinstance(value, (str, bool, float, list, tuple, dict)):
-        return value
-    if not isinstance(value, int):
-        raise TypeError(
-            f"report({name}=...) got a {type(value).__name__}: write float(...), or .item() for one element"
-        )
-    if value.bit_length() > _MOST_BITS:
-        raise ValueError(f"report({name}=...) got an int of {value.bit_length()} bits, more than JSON's readers take")
-    return value
-
-
-_MOST_BITS = 10_000  # Python reads no number of more than 4,300 digits
 
 
 @dataclass
@@ -124,7 +78,6 @@ def run(job: Job) -> None:
     sys.path[:] = job.paths
     draw_own_numbers()
     set_threads(number_of_threads())
-    check_reports()
     function = cloudpickle.loads(job.function)
     if job.arguments is not None:
         function(**cloudpickle.loads(job.arguments))
@@ -141,7 +94,6 @@ def _redirect(stdout: str, stderr: str) -> None:
 
 def prepare_all(preload: Sequence[str], share: Sequence[Share]) -> None:
     """All that a warm process prepares; what it shares is made here."""
-    check_reports()  # imports Syne Tune, which would take each fork 25 ms
-    prepare(preload)
-    for pair in share:
-        take(pair, make(pair))
+    prepare(["syne_tune", *preload])  # Syne Tune would take each fork 25 ms to import
+    for make, take in share:
+        pkgutil.resolve_name(take)(pkgutil.resolve_name(make)())

@@ -7,7 +7,6 @@ import threading
 import time
 import tracemalloc
 import warnings
-from collections import defaultdict
 
 import numpy as np
 import psutil
@@ -32,10 +31,9 @@ from backend_helpers import (
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import choice, randint, uniform
 from syne_tune.optimizer.baselines import ASHA, RandomSearch
-from syne_tune.tuner_callback import TunerCallback
 from syne_tune_workers import forkserver_backend, function_backend, ray_backend
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_a_run_is_whole_and_without_warnings(backend_for, monkeypatch):
@@ -89,23 +87,6 @@ def test_a_trial_that_exits_or_runs_out_of_memory(backend_for):
     assert "MemoryError" not in "".join(backend.stderr(0)) and "MemoryError" in backend.stderr(1)[-1]
 
 
-def test_100_000_lines_and_10_000_reports(backend_for):
-    def objective(x):
-        from syne_tune import Reporter
-
-        report = Reporter()
-        for i in range(100_000):
-            print("a line that is no report", i)
-        for epoch in range(1, 10_001):
-            report(epoch=epoch, error=x)
-
-    tuner = run_tuner(backend_for(objective), max_trials=0, n_workers=1)  # one trial
-    reports = Run(tuner).reports
-    assert_nothing_lost_or_doubled(reports)
-    assert (reports.trial_id == 0).sum() == 10_000 and reports.st_worker_iter.max() == 9_999
-    assert sum(line.startswith("a line") for line in tuner.trial_backend.stdout(0)) == 100_000
-
-
 def test_a_child_left_behind_ends_with_its_trial(backend_for, folder):
     def objective(x, pids):
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -120,6 +101,7 @@ def test_a_child_left_behind_ends_with_its_trial(backend_for, folder):
     wait_until_ended(started)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_trials_end_with_the_driver(name_of_backend, folder, how):
     process = start_program(folder, "program", program(name_of_backend, folder))
@@ -138,6 +120,7 @@ def test_trials_end_with_the_driver(name_of_backend, folder, how):
         assert err.splitlines()[-1] == "KeyboardInterrupt"
 
 
+@pytest.mark.slow
 def test_what_trials_share_is_not_copied(backend_for):
     def objective(x):
         import backend_helpers
@@ -154,34 +137,7 @@ def test_what_trials_share_is_not_copied(backend_for):
     assert (reports.own < 20).all(), "MB; the numbers have 200"
 
 
-class Seen(TunerCallback):
-    """What Syne Tune told its callbacks: trial -> events."""
-
-    def __init__(self):
-        self.events = defaultdict(list)
-
-    def on_start_trial(self, trial):
-        self.events[trial.trial_id].append("start")
-
-    def on_trial_result(self, trial, status, result, decision):
-        self.events[trial.trial_id].append(result["epoch"])
-
-    def on_trial_complete(self, trial, result):
-        self.events[trial.trial_id].append("complete")
-
-
-def test_callbacks_are_told_everything_once_and_in_order(backend_for):
-    seen = Seen()
-    trials = Run(run_tuner(backend_for(report_epochs), max_trials=8, callbacks=[seen])).trials
-    assert set(seen.events) == set(trials.trial_id)
-    for trial in trials.itertuples():
-        events = seen.events[trial.trial_id]
-        if trial.status == "Completed":
-            assert events == ["start", 1, 2, 3, "complete"]
-        else:
-            assert events == ["start", 1, 2, 3][: len(events)]
-
-
+@pytest.mark.slow
 def test_synchronous_scheduling_waits_for_the_batch(backend_for):
     space = {"pause": uniform(0.05, 0.4), "x": 1.0, "n_epochs": 1}
     trials = Run(run_tuner(backend_for(report_epochs, space), max_trials=8, asynchronous_scheduling=False)).trials
@@ -191,6 +147,7 @@ def test_synchronous_scheduling_waits_for_the_batch(backend_for):
         assert batch.start.min() >= before.end.max()
 
 
+@pytest.mark.slow
 def test_asha_stops_trials(backend_for, folder, monkeypatch):
     def objective(x, heard):
         from syne_tune import Reporter
@@ -210,6 +167,7 @@ def test_asha_stops_trials(backend_for, folder, monkeypatch):
     assert (epochs.reindex(stopped) < 9).sum() >= 3 and epochs.max() == 9
 
 
+@pytest.mark.slow
 def test_save_and_load(backend_for):
     tuner = run_tuner(backend_for(report_epochs), max_trials=4)
     loaded = Tuner.load(str(tuner.tuner_path))
@@ -265,6 +223,7 @@ def test_arguments_and_configuration_space_must_match(backend_for):
         backend_for(report_epochs, preload="json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [(None, "No module named 'NAME'"), ("raise ValueError('not today')", "ValueError: not today")],
@@ -285,6 +244,7 @@ def test_a_preload_that_fails_is_told_and_can_be_mended(backend_for, tmp_path, m
     backend.warm_up()
 
 
+@pytest.mark.slow
 def test_many_trials_leave_no_open_files(backend_for):
     def objective(x):
         from syne_tune import Reporter
@@ -308,6 +268,7 @@ def print_200_megabytes(x, end):
     report(epoch=1, error=x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", " "])
 def test_much_printed_costs_the_driver_no_memory(backend_for, end):
     backend = backend_for(print_200_megabytes, SPACE | {"end": end})
@@ -323,15 +284,6 @@ def test_much_printed_costs_the_driver_no_memory(backend_for, end):
 
 
 # --- claims about speed ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.idle
-def test_a_preload_that_fails_is_told_at_once(backend_for):
-    backend = backend_for(report_epochs, preload=["missing_module", __name__])
-    start = time.monotonic()
-    with pytest.raises(RuntimeError, match="No module named 'missing_module'"):
-        backend.warm_up()
-    assert time.monotonic() - start < 10
 
 
 @pytest.mark.idle

@@ -1,16 +1,12 @@
 """What is ForkserverBackend's own, beside the contract in test_backends.py."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
 from backend_helpers import (
     LONG,
@@ -23,25 +19,20 @@ from backend_helpers import (
     in_background,
     meet,
     nvidia_smi,
-    program,
     report_and_wait,
     report_epochs,
     report_until,
-    results_of,
     run_tuner,
-    start_program,
     wait_for,
     wait_for_end,
-    wait_for_results,
     wait_for_trial,
     wait_until_ended,
 )
 from syne_tune import StoppingCriterion
-from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune.optimizer.schedulers import PopulationBasedTraining
-from syne_tune_workers import ForkserverBackend, forkserver_backend, server, sources, worker
+from syne_tune_workers import ForkserverBackend, forkserver_backend, sources, worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def backend_for(objective, space=SPACE, preload=(__name__,), **options):
@@ -54,7 +45,9 @@ def endless(go, **options):
 
 
 def pids_of(backend):
-    return [trial.work.pid for trial in backend._trials.values()]
+    works = [trial.work for trial in backend._trials.values()]
+    wait_for(lambda: all(work.pid or work.poll() for work in works), LONG, "their start")
+    return [work.pid for work in works]
 
 
 def server_of(backend):
@@ -76,25 +69,7 @@ def test_a_killed_trial_fails_alone_and_its_worker_goes_on(go):
     wait_until_ended(pids_of(backend))
 
 
-def test_a_trial_that_starts_a_child_and_hangs(folder):
-    def objective(x, pids):
-        from syne_tune import Reporter
-
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=x < 0.5)
-        with open(pids, "a") as file:
-            file.write(f"{child.pid}\n")
-        Reporter()(epoch=1, error=x)
-        time.sleep(600)
-
-    pids = folder.parent / "pids"
-    backend = backend_for(objective, SPACE | {"pids": str(pids)})
-    both = RandomSearch(backend.config_space, metrics=["error"], points_to_evaluate=[{"x": 0.25}, {"x": 0.75}])
-    run_tuner(backend, scheduler=both, stop=StoppingCriterion(max_num_evaluations=1))  # stops at the second
-    started = [int(line) for line in pids.read_text().split()]
-    assert len(started) == 2
-    wait_until_ended(started + pids_of(backend))
-
-
+@pytest.mark.slow
 def test_the_server_is_killed(go):
     backend = endless(go, preload=["json", __name__])
     backend.warm_up()
@@ -115,47 +90,7 @@ def test_the_server_is_killed(go):
     wait_until_ended(first + pids_of(backend))
 
 
-def test_two_tuners_at_once(folder):
-    text = program("ForkserverBackend", folder)
-    names = ["one", "two"]
-    processes = [start_program(folder, f"{name}-1", text) for name in names]
-    for name, process in zip(names, processes, strict=True):
-        wait_for_results(folder, f"{name}-1", process)
-    (folder / "stop").touch()
-    for process in processes:
-        _, err = process.communicate(timeout=LONG)
-        assert process.returncode == 0, err
-    pids = []
-    for name in names:
-        reports = results_of(folder, f"{name}-1")
-        assert_nothing_lost_or_doubled(reports)
-        assert reports.trial_id.nunique() == 2
-        pids.append(set(reports.pid))
-    assert not pids[0] & pids[1]
-
-
 # --- no shared state -------------------------------------------------------------------------------------------------
-
-
-MANY_MODULES = """
-import sys, types
-def load():
-    for number in range(3000):
-        sys.modules[f"own_{number}"] = module = types.ModuleType(f"own_{number}")
-        module.__file__ = f"{FOLDER}/{'long_' * 30}{number}.py"
-"""
-
-
-def test_a_server_may_hold_any_number_of_modules_and_sees_which_were_edited(tmp_path, monkeypatch):
-    """What it says of them was one message once, and too long for one."""
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "many_modules.py").write_text(MANY_MODULES.replace("{FOLDER}", str(tmp_path)))
-    backend = ForkserverBackend(report_epochs, SPACE, preload=["many_modules:load", __name__])
-    assert len(Run(run_tuner(backend, max_trials=2)).finished) >= 2
-    its_server = server_of(backend)
-    assert len(its_server._files) > 3000 and its_server.is_current()
-    Path(tmp_path, f"{'long_' * 30}2999.py").write_text("edited")
-    assert not its_server.is_current()
 
 
 def test_packages_of_an_environment_below_or_of_the_user_are_installed_ones(tmp_path, monkeypatch):
@@ -167,6 +102,7 @@ def test_packages_of_an_environment_below_or_of_the_user_are_installed_ones(tmp_
     assert [file for file in sources.own_files() if file.startswith(str(tmp_path))] == [str(tmp_path / "own/module.py")]
 
 
+@pytest.mark.slow
 def test_torch_has_the_threads_that_the_driver_says(monkeypatch):
     pytest.importorskip("torch")
 
@@ -181,21 +117,6 @@ def test_torch_has_the_threads_that_the_driver_says(monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", str(n_threads))
         _, (report,) = wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)
         assert report["threads"] == n_threads
-
-
-def test_a_trial_cannot_spoil_the_next_one():
-    def objective(x):
-        import json
-        import os
-
-        from syne_tune import Reporter
-
-        Reporter()(epoch=1, error=float("SPOILT" in os.environ or hasattr(json, "spoilt")), draw=np.random.rand())
-        os.environ["SPOILT"] = json.spoilt = "yes"
-
-    reports = Run(run_tuner(backend_for(objective), max_trials=6)).reports
-    assert (reports.error == 0).all()
-    assert reports.draw.nunique() == len(reports), "forks must not repeat each other's random numbers"
 
 
 def test_the_allocator_is_set_and_the_drivers_environment_is_not(monkeypatch):
@@ -229,6 +150,7 @@ def train_with_checkpoints(x, n_epochs, heard, st_checkpoint_dir):
         report_and_wait(report, heard, epoch=epoch, error=x, resumed=resumed, file=str(file))
 
 
+@pytest.mark.slow
 def test_population_based_training_with_checkpoints(tmp_path):
     space = SPACE | {"n_epochs": 12, "heard": str(tmp_path / "heard")}
     scheduler = PopulationBasedTraining(
@@ -243,6 +165,7 @@ def test_population_based_training_with_checkpoints(tmp_path):
         assert epochs == list(range(epochs[0], epochs[0] + len(epochs)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delete", [True, False])
 def test_checkpoints_are_deleted_at_the_end_or_kept(tmp_path, delete):
     """When a trial is stopped, or else at the end of the run: Syne Tune deletes none of a completed trial before."""
@@ -363,170 +286,27 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
             backend_for(report_epochs, gpus_to_use=wrong)
 
 
-# --- a trial is an ordinary Python process ---------------------------------------------------------------------------
+# --- servers ---------------------------------------------------------------------------------------------------------
 
 
-def leave_things_open(x, folder):
-    import atexit
-    import multiprocessing
-    import sys
-    import tempfile
-    import threading
-
-    from syne_tune import Reporter
-
-    report, name = Reporter(), f"{folder}/{os.getpid()}"
-
-    def later():
-        time.sleep(0.3)
-        report(epoch=2, error=x)
-
-    sys.kept = open(f"{name}.csv", "w")  # noqa: SIM115
-    sys.kept.write("written")
-    sys.folder = tempfile.TemporaryDirectory(dir=folder)
-    atexit.register(Path(f"{name}.atexit").touch)
-    child = multiprocessing.Process(target=Path(f"{name}.child").touch)
-    child.start()
-    threading.Thread(target=later).start()
-    report(epoch=1, error=x, pid=os.getpid(), folder=sys.folder.name)
-
-
-def test_at_its_end_a_trial_does_what_python_does(tmp_path):
-    backend = backend_for(leave_things_open, SPACE | {"folder": str(tmp_path)})
-    status, reports = wait_for_end(backend, backend.start_trial({"x": 0.5, "folder": str(tmp_path)}).trial_id)
-    assert status == "Completed" and [report["epoch"] for report in reports] == [1, 2]
-    name = tmp_path / str(reports[0]["pid"])
-    assert name.with_suffix(".csv").read_text() == "written"
-    assert name.with_suffix(".atexit").exists() and name.with_suffix(".child").exists()
-    assert not Path(reports[0]["folder"]).exists()
-
-
-def test_a_folder_of_the_servers_outlives_its_forks(tmp_path, monkeypatch):
-    (tmp_path / "makes_a_folder.py").write_text(
-        "import tempfile, atexit, pathlib\n"
-        "folder = tempfile.TemporaryDirectory()\n"
-        "path = pathlib.Path(folder.name) / 'file'\n"
-        "path.touch()\n"
-        "atexit.register(path.unlink)\n"
-    )
+def test_a_server_is_current_until_one_of_our_own_modules_is_edited(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-
-    def objective(x):
-        import makes_a_folder
-        from syne_tune import Reporter
-
-        Reporter()(epoch=1, error=x, there=makes_a_folder.path.exists(), path=str(makes_a_folder.path))
-
-    backend = backend_for(objective, preload=["makes_a_folder"])
-    reports = [wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[1][0] for _ in range(3)]
-    assert all(report["there"] for report in reports)
-    server_of(backend).stop()
-    assert not Path(reports[0]["path"]).parent.exists(), "the server has removed it"
-
-
-def test_a_trial_that_leads_no_group_yet_is_killed():
-    """As it is between the server's fork and the trial's first line; the stop of a trial waits for its end."""
-    pid = os.fork()
-    if pid == 0:
-        time.sleep(LONG)
-        os._exit(0)
-    server._kill(pid)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-
-
-def waiting_fork(backend):
-    """The server's fork that has no work yet: it alone holds a socket, through which its work comes."""
-    its_server = psutil.Process(server_of(backend).pid)
-
-    def waiting():
-        return [child for child in its_server.children() if holds_a_socket(child.pid)]
-
-    (fork,) = wait_for(waiting, LONG, "a fork that waits")
-    return fork
-
-
-def holds_a_socket(pid):
-    with contextlib.suppress(OSError):  # it has just ended
-        return any(os.readlink(file).startswith("socket:") for file in Path(f"/proc/{pid}/fd").iterdir())
-    return False
-
-
-def test_a_trial_is_a_fork_that_was_there_before_it():
-    """So that it starts at once: a process with PyTorch takes some 20 ms to fork."""
-    backend = backend_for(report_epochs)
+    (tmp_path / "own_recipe.py").write_text("")
+    backend = backend_for(report_epochs, preload=["own_recipe"])
     backend.warm_up()
-    fork = waiting_fork(backend)
-    status, _ = wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)
-    assert status == "Completed" and pids_of(backend) == [fork.pid]
-
-
-def test_a_fork_that_was_killed_while_it_waited_is_replaced():
-    backend = backend_for(report_epochs)
-    backend.warm_up()
-    for _ in range(2):
-        fork = waiting_fork(backend)
-        fork.kill()
-        wait_until_ended([fork.pid])
-        assert wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[0] == "Completed"
-
-
-def test_a_machine_without_free_processes_loses_one_trial_not_the_server(tmp_path, monkeypatch):
-    """The server's forks fail while a file is there, as they do at the limit of processes."""
-    full, module = tmp_path / "full", tmp_path / "may_be_full.py"
-    module.write_text(
-        "import errno, os, pathlib\n"
-        "fork = os.fork\n"
-        "def fork_or_fail():\n"
-        f"    if pathlib.Path({str(full)!r}).exists():\n"
-        "        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
-        "    return fork()\n"
-        "os.fork = fork_or_fail\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    backend = backend_for(report_epochs, preload=["may_be_full"])
-    backend.warm_up()
-    its_server = server_of(backend).pid
-    waiting_fork(backend)  # made before the forks begin to fail, however slow the machine is
-    full.touch()
-
-    def status_of_next():
-        trial_id = backend.start_trial({"x": 0.5}).trial_id
-        return wait_for_end(backend, trial_id)[0], backend.stderr(trial_id)
-
-    assert status_of_next()[0] == "Completed", "a fork waited for it"
-    status, words = status_of_next()
-    assert status == "Failed" and "can start no more processes" in words[-1]
-    full.unlink()
-    assert [status_of_next()[0] for _ in range(3)] == ["Completed"] * 3
-    assert server_of(backend).pid == its_server
-
-
-@pytest.mark.parametrize("end", ["stop", "retire", "kill"])
-def test_a_fork_that_waits_ends_with_its_server(end):
-    backend = backend_for(report_epochs)
-    backend.warm_up()
-    fork, its_server = waiting_fork(backend), server_of(backend)
-    if end == "kill":
-        os.kill(its_server.pid, signal.SIGKILL)
-    else:
-        getattr(its_server, end)()
-    wait_until_ended([fork.pid, its_server.pid])
+    first = server_of(backend)
+    assert server_of(backend) is first
+    (tmp_path / "own_recipe.py").write_text("edited = True")
+    assert backend._is_ready(), "trials of a run go on with the code that it began with"
+    second = server_of(backend)
+    assert second is not first and second.is_current()
+    wait_for(lambda: not first.is_alive(), LONG, "the end of the first one")
 
 
 def test_no_fork_imports_syne_tune_anew():
     """It takes 25 ms, with each trial."""
     program = "import sys; from syne_tune_workers import worker; worker.prepare_all([], []); sys.modules['syne_tune']"
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_driver_and_server_killed_in_the_same_moment_leave_no_trial(folder):
-    process = start_program(folder, "program", program("ForkserverBackend", folder))
-    results = wait_for_results(folder, "program", process)
-    (its_server,) = psutil.Process(process.pid).children()
-    for victim in (its_server, process):
-        victim.kill()
-    process.wait()
-    wait_until_ended([int(pid) for pid in results.pid.unique()])
 
 
 def test_a_fork_of_the_driver_is_a_driver_of_its_own():

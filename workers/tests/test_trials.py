@@ -1,7 +1,6 @@
 """A trial is an ordinary Python process: what it may do, to itself and to its back-end, and what may happen to it."""
 
 import os
-import sys
 
 import dill
 import numpy as np
@@ -9,24 +8,19 @@ import pytest
 from backend_helpers import LONG, SPACE, Run, report_until, run_each, run_tuner, wait_for, wait_for_end
 from syne_tune.config_space import choice
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 # --- what it prints is bytes -----------------------------------------------------------------------------------------
 
 PRINTS = {
     "bytes of no encoding": "os.write(1, bytes(range(256))); os.write(2, 'Grüße'.encode('utf-16'))",
-    "another encoding": "sys.stdout.reconfigure(encoding='utf-16'); print('Grüße'); os.write(2, b'\\xff')",
     "into memory": "sys.stdout = io.StringIO(); sys.stderr = io.StringIO(); print('not seen')",
-    "into nothing": "sys.stdout = sys.stderr = None; print('not seen')",
-    "into what is no stream": "sys.stdout = 7; sys.stderr = object()",
     "into a detached stream": "sys.stdout.detach(); sys.stderr.detach()",
     "into a closed stream": "sys.stdout.close(); sys.stderr.close()",
-    "into closed descriptors": "os.close(1); os.close(2)",
     "to a full disk": "os.dup2(os.open('/dev/full', os.O_WRONLY), 1); sys.stdout.write('x')",
     "half a report": "os.write(1, b'[tune-metric]: {\"epoch\": 3, ')",
     "no report": "print('[tune-metric]: the tag alone'); print('[tune-metric]: {\"epoch\": 1}')",
-    "a line of 8 MB": "os.write(1, b'x' * 2**23); os.write(2, b'y' * 2**23)",
     "from eight threads": "for _ in range(8): threading.Thread(target=chatter).start()",
 }
 
@@ -53,10 +47,9 @@ def print_at_the_end(kind):
     exec(PRINTS[kind], {"io": io, "os": os, "sys": sys, "threading": threading, "chatter": chatter})
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
-def test_a_trial_that_has_reported_may_print_anything(backend_for, n_workers):
+def test_a_trial_that_has_reported_may_print_anything(backend_for):
     backend = backend_for(print_at_the_end, {"kind": choice([*PRINTS])})
-    tuner, status = run_each(backend, PRINTS, n_workers=n_workers)
+    tuner, status = run_each(backend, PRINTS)
     assert status == dict.fromkeys(PRINTS, "Completed")
     reports = Run(tuner).reports
     assert (reports.trial_id.value_counts()[range(len(PRINTS))] == 2).all()
@@ -65,62 +58,26 @@ def test_a_trial_that_has_reported_may_print_anything(backend_for, n_workers):
 # --- what it leaves behind -------------------------------------------------------------------------------------------
 
 
-def snapshot():
-    """Of all that a trial could change for the next one, if they had one process."""
-    import resource
-    import signal
-    import warnings
-
-    os.umask(umask := os.umask(0))
-    return {
-        "folder": os.getcwd(),
-        "environment": {name: value for name, value in os.environ.items() if "RAY" not in name},
-        "umask": umask,
-        "alarm": (str(signal.getsignal(signal.SIGALRM)), signal.getitimer(signal.ITIMER_REAL)[0] > 0),
-        "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
-        "paths": [path for path in sys.path],
-        "warnings": len(warnings.filters),
-        "excepthook": str(sys.excepthook),
-        "stdin": str(sys.stdin),
-        "recursion": sys.getrecursionlimit(),
-    }
-
-
 def leave_things_changed(x, folder):
-    import resource
     import shutil
-    import signal
     import tempfile
-    import warnings
 
     from syne_tune import Reporter
 
-    Reporter()(epoch=1, error=x, pid=os.getpid(), found=repr(snapshot()))
+    environment = {name: value for name, value in os.environ.items() if "RAY" not in name}
+    Reporter()(epoch=1, error=x, found=repr((os.getcwd(), environment)))
     gone = tempfile.mkdtemp(dir=folder)
     os.chdir(gone)
     shutil.rmtree(gone)
     os.environ["LEFT_BEHIND"] = "yes"
     os.environ.pop("PATH", None)
-    os.umask(0o077)
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(9))
-    signal.setitimer(signal.ITIMER_REAL, 600)
-    for limit, most in ((resource.RLIMIT_NOFILE, 200), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (most, resource.getrlimit(limit)[1]))
-    sys.path.insert(0, gone)
-    warnings.simplefilter("error")
-    sys.excepthook = print
-    sys.stdin = None
-    sys.setrecursionlimit(400)
 
 
-def test_a_trial_starts_as_the_one_before_it_did(backend_for, tmp_path):
+def test_a_trial_starts_in_the_folder_and_environment_of_the_one_before_it(backend_for, tmp_path):
     backend = backend_for(leave_things_changed, SPACE | {"folder": str(tmp_path)})
     run = Run(run_tuner(backend, max_trials=3, n_workers=1))
     assert (run.trials.status[:4] == "Completed").all()
-    first, *others = run.reports.found[:4]
-    for found in others:
-        assert found == first
+    assert run.reports.found[:4].nunique() == 1
 
 
 def draw(x):
@@ -134,6 +91,7 @@ def draw(x):
         seed(0)  # what comes after it is the trial's own
 
 
+@pytest.mark.slow
 def test_no_trial_repeats_anothers_random_numbers(backend_for):
     pytest.importorskip("torch")
     reports = Run(run_tuner(backend_for(draw, preload=["torch", __name__]), max_trials=6)).reports
