@@ -1,13 +1,10 @@
-"""Checks of a reader's own answers to the exercises.
+"""Checks of a reader's own answers to the exercises. Any right answer passes; none knows a solution.
 
-Each runs the answer on a small real problem, prints what holds and, for what does not, what was expected, what was
-seen, and where the hint is; it returns True or False. Any right answer passes. None knows a solution.
+Each prints what holds of an answer, its first faults, and where the hint is. It returns whether all of it holds.
 """
 
-from async_hpo.check.comparison import comparison
-from async_hpo.check.config_space import config_space
-from async_hpo.check.environment import environment
-from async_hpo.check.objective import objective
-from async_hpo.check.searcher import searcher
+from async_hpo.check.inspections import comparison, config_space, environment
+from async_hpo.check.suggestions import searcher
+from async_hpo.check.trials import objective
 
 __all__ = ["comparison", "config_space", "environment", "objective", "searcher"]
