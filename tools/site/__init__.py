@@ -1,49 +1,12 @@
-"""The book's own Sphinx extension: what makes its pages lighter, friendlier and complete. One module a subject."""
+"""The book's own Sphinx extension. Each module here is a part of it, with a `setup` of its own, and one subject."""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from sphinx.application import Sphinx
 
-from tools.site import (
-    citation,
-    dataframes,
-    explorer,
-    formulas,
-    glossary,
-    icons,
-    inline_figures,
-    korean,
-    languages,
-    links,
-    messages,
-    notebooks,
-    pages,
-    stamp,
-    theme,
-    untranslated,
-    ways_in,
-)
-
-PARTS = (
-    languages,
-    untranslated,
-    korean,
-    messages,
-    notebooks,
-    pages,
-    links,
-    inline_figures,
-    dataframes,
-    explorer,
-    theme,
-    icons,
-    formulas,
-    stamp,  # its words are linked to the glossary, too
-    glossary,
-    ways_in,
-    citation,
-)
-
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    for part in PARTS:
-        part.setup(app)
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}").setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -33,9 +33,7 @@ LIVE = {
     "explorer": ("live.js", "schedule.js", "explorer-panel.js", "explorer.js"),
     "law": ("live.js", "law.js"),
 }
-SCRIPTS = tuple(dict.fromkeys(script for scripts in LIVE.values() for script in scripts))
 OURS = "recordings/cnn.csv"
-#: What the whole explorer offers besides.
 PUBLIC = tuple(
     f"recordings/public/{name}.csv.xz"
     for name in ("nasbench201_cifar10", "fcnet_slice_localization", "hpobench_phoneme")
@@ -49,21 +47,17 @@ def setup(app: Sphinx) -> None:
 
 
 def recorded_durations(path: Path) -> list[float]:
-    """Seconds that each trial of a table takes, as `async_hpo.tables.durations` has them. The environment that renders
-    the book has no pandas."""
+    """`async_hpo.tables.durations`, without pandas: the environment that renders the book has none."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = csv.DictReader(line for line in file if not line.startswith("#"))
-        seconds: dict[int, float] = {}
-        for row in rows:
-            trial = int(row["trial"])
-            seconds[trial] = max(seconds.get(trial, 0.0), float(row["seconds"]))
+        seconds = {int(row["trial"]): float(row["seconds"]) for row in rows}  # the last report's
     return [seconds[trial] for trial in sorted(seconds)]
 
 
 def public_durations(path: Path) -> list[tuple[int, float]]:
-    """A table of recordings/public/, in a few hundred groups of neighbours: how many they are, and their mean.
+    """A table of recordings/public/, in a few hundred groups of neighbours: how many they are, and their mean (s).
 
-    The longest of a batch is what counts: the longest of all stand alone, and each group has a sixteenth of those that
+    The longest trial of a batch decides: the longest of all stand alone, and each group has a sixteenth of those that
     are longer, but no more than one trial in two hundred.
     """
     with lzma.open(path, "rt", encoding="utf-8", newline="") as file:
@@ -76,22 +70,28 @@ def public_durations(path: Path) -> list[tuple[int, float]]:
     return groups[::-1]
 
 
+def live_figures(doctree: nodes.document) -> list[str]:
+    classes = {name for figure in doctree.findall(nodes.figure) for name in figure["classes"]}
+    return [name for name in LIVE if name in classes]
+
+
 def depend_on_tables(app: Sphinx, doctree: nodes.document) -> None:
-    for table in _tables(doctree):
-        app.env.note_dependency(str(Path(app.srcdir, table)))
+    if "explorer" in live_figures(doctree):
+        for table in (OURS, *PUBLIC):
+            app.env.note_dependency(str(Path(app.srcdir, table)))
 
 
 def add_to_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
-    if doctree is None:
-        return
-    here = [name for name in LIVE if any(name in classes for classes in _classes(doctree))]
+    here = live_figures(doctree) if doctree else []
     if not here:
         return
     if app.config.language != SOURCE:
         translations = {text: _(text) for text in words(Path(app.srcdir))}
         catalogue = {"locale": app.config.language, "messages": translations, "plural_expr": "0"}
         app.add_js_file(None, body=f"Documentation.addTranslations({json.dumps(catalogue)});")
-    if durations := {Path(table).name.split(".")[0]: _durations(app, table) for table in _tables(doctree)}:
+    if "explorer" in here:
+        durations: dict[str, list] = {"cnn": recorded_durations(Path(app.srcdir, OURS))}
+        durations |= {Path(table).name.split(".")[0]: public_durations(Path(app.srcdir, table)) for table in PUBLIC}
         body = json.dumps(durations, separators=(",", ":"))
         app.add_js_file(None, body=body, type="application/json", id="recorded-durations")
     for script in dict.fromkeys(script for name in here for script in LIVE[name]):
@@ -109,27 +109,10 @@ def write_colors(app: Sphinx, exception: Exception | None) -> None:
 
 
 def words(folder: Path) -> list[str]:
-    """All that the scripts say."""
+    """All messages of the scripts."""
     found: list[str] = []
-    for name in SCRIPTS:
+    for name in dict.fromkeys(script for scripts in LIVE.values() for script in scripts):
         with open(folder / "book" / "_static" / name, "rb") as script:
             options = {"parse_template_string": True}
             found += [str(text) for _line, text, *_rest in extract("javascript", script, KEYWORDS, options=options)]
     return list(dict.fromkeys(found))
-
-
-def _classes(doctree: nodes.document) -> list[list[str]]:
-    """Of each figure."""
-    return [figure["classes"] for figure in doctree.findall(nodes.figure)]
-
-
-def _tables(doctree: nodes.document) -> tuple[str, ...]:
-    """What the explorers of a page show."""
-    explorers = [classes for classes in _classes(doctree) if "explorer" in classes]
-    whole = any("explorer-small" not in classes for classes in explorers)
-    return (OURS, *(PUBLIC if whole else ())) if explorers else ()
-
-
-def _durations(app: Sphinx, table: str) -> list[float] | list[tuple[int, float]]:
-    path = Path(app.srcdir, table)
-    return recorded_durations(path) if table == OURS else public_durations(path)

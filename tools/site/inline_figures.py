@@ -15,10 +15,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-HREF = f"{{{XLINK}}}href"
 ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", XLINK)
-GLYPH = re.compile(r"#?DejaVu\w+(-\w+)*-[0-9a-f]+$")  # as Matplotlib calls a letter of its font, and refers to it
 COLOR = "#[0-9a-f]{6}"
 GROUND = "var(--pst-color-background)"
 DARK_GROUND = "#121212"  # the theme's
@@ -34,39 +32,29 @@ class InlineFigures(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        glyphs: set[str] = set()
         for number, image in enumerate(list(self.document.findall(nodes.image))):
             path = Path(self.env.srcdir, image["uri"])
             if path.suffix == ".svg" and path.is_file():
-                html = inline(path.read_text(encoding="utf-8"), image.get("alt", ""), f"f{number}-", glyphs)
+                html = inline(path.read_text(encoding="utf-8"), image.get("alt", ""), f"f{number}-")
                 image.replace_self(nodes.raw("", html, format="html"))
 
 
-def inline(svg: str, alt: str, prefix: str, glyphs: set[str]) -> str:
+def inline(svg: str, alt: str, prefix: str) -> str:
     """An SVG file as an element of a page.
 
     Args:
-        alt: what it shows, for those who can't see it.
+        alt: the description for those who can't see it.
         prefix: of its ids, which must differ from those of other figures on the page.
-        glyphs: ids of letters that the page has already, a third of a figure's bytes; those of this one are added.
     """
     root = ElementTree.fromstring(svg)
     for child in root.findall(f"{{{SVG}}}metadata"):
         root.remove(child)
     _remove_paper(root)
-    for definitions in root.iter(f"{{{SVG}}}defs"):
-        for path in [path for path in definitions if GLYPH.match(path.get("id", ""))]:
-            if path.get("id") in glyphs:
-                definitions.remove(path)
-            glyphs.add(path.get("id", ""))
-    for element in root.iter():
-        _rename(element, prefix)
-        _recolor(element)
-        if points := element.get("d"):
-            element.set("d", re.sub(r"(\.\d\d)\d+", r"\1", points))  # hundredths of a point are enough
-        element.text, element.tail = (text if text and text.strip() else None for text in (element.text, element.tail))
     root.attrib |= {"role": "img", "aria-label": alt, "class": "inline-figure", "fill": "currentColor"}
-    return ElementTree.tostring(root, encoding="unicode")
+    html = ElementTree.tostring(root, encoding="unicode")
+    html = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}", html)
+    html = re.sub(rf' fill="({COLOR})"', r' style="fill: \1"', html)  # hatches: an attribute could not follow the page
+    return re.sub(rf"(?<=fill: ){COLOR}|(?<=stroke: ){COLOR}", lambda found: on_page(found[0]), html)
 
 
 def _remove_paper(root: ElementTree.Element) -> None:
@@ -79,36 +67,15 @@ def _remove_paper(root: ElementTree.Element) -> None:
             group.remove(paper)
 
 
-def _rename(element: ElementTree.Element, prefix: str) -> None:
-    """Its id, and what it refers to; not those of letters, which figures share."""
-    for name, value in element.attrib.items():
-        if GLYPH.match(value):
-            continue
-        if name == "id":
-            element.set(name, prefix + value)
-        elif name == HREF and value.startswith("#"):
-            element.set(name, f"#{prefix}{value[1:]}")
-        else:
-            element.set(name, value.replace("url(#", f"url(#{prefix}"))
-
-
-def _recolor(element: ElementTree.Element) -> None:
-    style = element.get("style", "")
-    if re.fullmatch(COLOR, element.get("fill", "")):  # of a hatched part; as an attribute it could not follow the page
-        style = f"fill: {element.attrib.pop('fill')}; {style}".rstrip("; ")
-    if style:
-        element.set("style", re.sub(f"(?<=fill: ){COLOR}|(?<=stroke: ){COLOR}", lambda found: on_page(found[0]), style))
-
-
 def on_page(color: str) -> str:
-    """What a colour of a figure on white paper is on a page, as CSS."""
+    """The counterpart, as CSS, of a colour on white paper."""
     if color == "#000000":
         return "currentColor"
     return GROUND if color == "#ffffff" else f"light-dark({color}, {on_dark(color)})"
 
 
 def on_dark(color: str) -> str:
-    """A colour that is to a dark ground what `color` is to white: hue and saturation stay, contrast is as high."""
+    """The counterpart on a dark ground: of the same hue and saturation, with as much contrast as on white."""
     red, green, blue = _parts(color)
     hue, _, saturation = colorsys.rgb_to_hls(red, green, blue)
     wanted = min(contrast(color, "#ffffff"), CONTRAST)

@@ -26,16 +26,6 @@ class LabelsOfOtherPages(SphinxPostTransform):
         for link in self.document.findall(addnodes.pending_xref):
             label = link.get("reftargetid")
             if link["refdomain"] == "doc" and label in labels and labels[label][0] == link["reftarget"]:
-                text = nodes.inline("", "", *link.children[0].children, classes=["std", "std-ref"])
-                link.replace_self(
-                    addnodes.pending_xref(
-                        "",
-                        text,
-                        refdomain="std",
-                        reftype="ref",
-                        reftarget=label,
-                        refexplicit=True,
-                        refwarn=True,
-                        refdoc=link.get("refdoc", self.env.docname),
-                    )
-                )
+                link.attributes |= {"refdomain": "std", "reftype": "ref", "reftarget": label}
+                link.attributes |= {"refexplicit": True, "refwarn": True}
+                link[0].replace_self(nodes.inline("", "", *link[0].children, classes=["std", "std-ref"]))

@@ -1,0 +1,105 @@
+"""Each page is there in each of the book's languages (tools/languages.py), and leads to the others.
+
+Words of this extension are translated by the catalogue `site`, those of the templates by `sphinx`, as all of Sphinx's
+own; a page's text by the catalogue of its name, also where Sphinx would leave it out. This extension comes first in
+_config.yml: where others have a catalogue of the same name, ours goes before theirs.
+"""
+
+from gettext import NullTranslations, translation
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.locale import get_translation
+from sphinx.transforms import SphinxTransform
+from sphinx_exercise.nodes import exercise_subtitle
+
+from tools.languages import NAMES, SOURCE, folder
+
+_ = get_translation("site")
+LOCALE = Path(__file__).parents[2] / "locale"
+
+
+def setup(app: Sphinx) -> None:
+    for catalogue in ("site", "booktheme", "exercise"):
+        app.add_message_catalog(catalogue, str(LOCALE))
+    for transform in (TitlesAsMessages, TitlesOfSolutions, PartsOfTheBook):
+        app.add_transform(transform)
+    app.connect("config-inited", speak, priority=850)
+    app.connect("builder-inited", keep_outputs_apart, priority=900)
+    app.connect("html-page-context", add_editions)
+
+
+def text_of(page: str, language: str) -> NullTranslations:
+    """The catalogue of a page's own text."""
+    return translation(page, LOCALE, [language], fallback=True)
+
+
+def speak(app: Sphinx, config: Config) -> None:
+    """The words that _config.yml, Jupyter Book and MyST-NB have in English."""
+    config.project = config.html_title = _(config.html_title)
+    config.author = _(config.author)
+    config.nb_code_prompt_show, config.nb_code_prompt_hide = _("Show this part"), _("Hide this part")
+    options = config.html_theme_options
+    options["search_bar_text"] = _("Search this book")
+    options["logo"] = {"alt_text": _("{}: the first page").format(config.html_title)}
+    licences = _('Text CC BY 4.0, code MIT-0. Follows the section “Asynchronous Random Search” of <a href="{}">{}</a>.')
+    options["extra_footer"] = "<p>{}</p>".format(licences.format("https://D2L.ai", "Dive into Deep Learning"))
+    options["article_header_end"] = ["languages.html", "article-header-buttons.html"]
+
+
+def keep_outputs_apart(app: Sphinx) -> None:
+    """MyST-NB would write the notebooks' figures beside the pages, and two builds at once into one folder."""
+    beside = str(Path(app.doctreedir).parent / "jupyter_execute")
+    app.env.mystnb_config = app.env.mystnb_config.copy(output_folder=beside)  # type: ignore[attr-defined]
+
+
+def add_editions(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    if app.builder.name == "html":
+        here, page = app.config.language, f"{quote(pagename)}.html"
+        up = "" if here == SOURCE else "../"
+        context["editions"] = []
+        for language, name in NAMES.items():
+            path = folder(language) + page
+            address = page.rpartition("/")[2] if language == here else context["pathto"](up + path, 1)
+            context["editions"].append({"language": language, "name": name, "path": path, "address": address})
+
+
+class PartsOfTheBook(SphinxTransform):
+    """Their captions in the table of contents: sphinx-external-toc adds them after Sphinx has translated the page."""
+
+    default_priority = 101  # it adds them at 100
+
+    def apply(self, **kwargs: Any) -> None:
+        translated = text_of(self.env.docname, self.config.language)
+        for contents in self.document.findall(addnodes.toctree):
+            if contents.get("caption"):
+                contents["caption"] = translated.gettext(contents["caption"])
+
+
+class TitlesAsMessages(SphinxTransform):
+    """Exercises' titles: text is a message when it says so, and knows the file that it is from."""
+
+    default_priority = 9  # Sphinx translates at 20
+
+    def apply(self, **kwargs: Any) -> None:
+        for title in self.document.findall(exercise_subtitle):
+            message = nodes.inline(title.astext(), "", *title.children, translatable=True)
+            message.source = self.document["source"]
+            title.children = []
+            title += message
+
+
+class TitlesOfSolutions(SphinxTransform):
+    """They are taken from copies of the exercises, made before these were translated."""
+
+    default_priority = 21
+
+    def apply(self, **kwargs: Any) -> None:
+        registry = getattr(self.env, "sphinx_exercise_registry", {})
+        for title in self.document.findall(exercise_subtitle):
+            registry[title.parent.parent["label"]]["node"][0] = title.parent.deepcopy()
