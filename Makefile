@@ -5,8 +5,8 @@ BOOK := .venv-book/bin/python
 FULL := .venv/bin/python
 # What tests and checks the book, on top of what runs it. `make lab` does without.
 DEV := requirements-book.txt requirements-dev.txt
-# An environment is complete: what these add is another one's.
-unexport PYTHONHOME PYTHONPATH
+# An environment is complete: what these add (modules, or a kernel of the same name) is another one's.
+unexport PYTHONHOME PYTHONPATH JUPYTER_PATH
 NOTEBOOK ?=
 PAGE ?=
 ONLY ?=
@@ -15,7 +15,7 @@ ONLY ?=
 SIDE_BY_SIDE := -c pyproject.toml -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf translate lab check test execute draw measure save record claims bench bench-cluster lock clean
+.PHONY: help book pdf translate lab check test long execute draw measure save record claims bench bench-cluster lock clean
 .PHONY: static .venv .venv-book data
 
 help: ## list the targets
@@ -32,13 +32,17 @@ translate: .venv-book ## bring the translations up to date with the pages, and l
 
 lab: DEV :=
 lab: .venv data ## open the notebooks in JupyterLab (TORCH=cpu: without NVIDIA's libraries, 2 GB in place of 6)
-	@$(FULL) -m tools.lab
+	@$(FULL) -m nbformat.sign notebooks/*.ipynb notebooks/solutions/*.ipynb > /dev/null
+	@$(FULL) -m jupyterlab --allow-root --LabApp.default_url=/lab/tree/notebooks
 
 check: static data ## style, types, and the quick tests: 1 minute
-	@$(FULL) -m pytest tests workers/tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle"
+	@$(FULL) -m pytest tests workers/tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle and not long"
 
-test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short budget: 35 minutes (ONLY=notebooks/speedup.ipynb: that one)
-	@$(FULL) -m pytest $(SIDE_BY_SIDE) $(ONLY)
+test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short budget: 15 minutes (ONLY=notebooks/speedup.ipynb: that one)
+	@$(FULL) -m pytest $(SIDE_BY_SIDE) -m "not long" $(ONLY)
+
+long: .venv data ## what `make test` leaves out: environments from nothing, and the longest recipes and pages (25 minutes, 1 GB)
+	@$(FULL) -m pytest -m long tests
 
 static: .venv
 	@$(FULL) -m ruff check .
@@ -62,7 +66,7 @@ save: .venv ## write async_hpo/chapter.py and solutions.py from the cells marked
 
 record: .venv data ## train the recorded tables' missing trials, then replay (50 + 130 minutes from nothing; interrupted, it goes on)
 	@$(FULL) -m tools.record
-	@$(FULL) -m tools.replays
+	@$(FULL) -m tools.real_time
 
 claims: .venv data ## check what the tests leave out: claims about speed, on a machine with nothing else to do
 	@IDLE_MACHINE=1 $(FULL) -m pytest -m idle

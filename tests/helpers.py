@@ -4,18 +4,14 @@ from contextlib import contextmanager
 
 import psutil
 from backend_helpers import LONG
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import start_new_kernel
 
 
 @contextmanager
 def kernel():
     """A notebook's kernel: its manager, a client, and its process."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel()
-    client = manager.blocking_client()
+    manager, client = start_new_kernel(startup_timeout=LONG)
     try:
-        client.start_channels()
-        client.wait_for_ready(timeout=LONG)
         yield manager, client, psutil.Process(manager.provisioner.pid)
     finally:
         client.stop_channels()

@@ -1,17 +1,20 @@
-"""`make record`: nothing recorded is lost, nothing is recorded twice. The objective is quick; processes are real."""
+"""`make record`: tables of trials, and their replays. Here the objective is quick; processes are real."""
 
 import json
-import shutil
 
 import pandas as pd
 import pytest
 from syne_tune.config_space import loguniform, randint
 
-from async_hpo import paths, runs, tables
-from tools import record
+from async_hpo import digest, paths, tables
+from async_hpo.schedule import schedule
+from tools import real_time, record
+from tools.notebooks import ROOT
+from tools.real_time import PLANS, Plan, replay_in_real_time
 from tools.record import TABLES, Table
 
 SPACE = {"x": loguniform(1e-4, 1), "n": randint(1, 1000), "max_epochs": 3}
+N_TRIALS = 5
 
 
 def objective(x, n, max_epochs):
@@ -26,148 +29,76 @@ def objective(x, n, max_epochs):
 
 
 def other_objective(x, n, max_epochs):
+    if n == record.configurations(QUICK)[3]["n"]:
+        raise RuntimeError("before the first report")
     objective(x, n, max_epochs)
 
 
-def objective_that_fails(x, n, max_epochs):
-    raise RuntimeError("before the first report")
-
-
-N_TRIALS = 5
-
-
 QUICK = Table(f"{__name__}:objective", f"{__name__}:SPACE", N_TRIALS)
+OTHER = QUICK._replace(objective=f"{__name__}:other_objective")
 
 
 @pytest.fixture
 def table(monkeypatch, tmp_path, folder):
     """Where the table `quick` is to be."""
-    return use(monkeypatch, tmp_path, folder)
-
-
-def use(patch, recordings, experiments):
-    patch.setenv("SYNETUNE_FOLDER", str(experiments))
-    patch.setattr(paths, "RECORDINGS", recordings)
-    patch.setitem(TABLES, "quick", QUICK)
-    return recordings / "quick.csv"
-
-
-@pytest.fixture(scope="module")
-def made_once(tmp_path_factory):
-    """A folder with the whole table, and the run that it was recorded in."""
-    made = tmp_path_factory.mktemp("recorded")
-    with pytest.MonkeyPatch.context() as patch:
-        use(patch, made, made / "experiments")
-        record.record("quick", minutes=10)
-    return made
-
-
-@pytest.fixture
-def recorded(made_once, table, folder):
-    """The whole table, and its run."""
-    shutil.copytree(made_once / "experiments", folder)
-    shutil.copy(made_once / "quick.csv", table)
-    return table
-
-
-def n_runs(folder):
-    return len(list(folder.glob("record-quick-*")))
-
-
-def as_if_killed_before_the_table_was_written(table, folder):
-    table.unlink()
-    for mark in folder.glob(f"*/{record.IN_TABLE}"):
-        mark.unlink()
+    monkeypatch.setattr(digest, "_CODE", ROOT / "tests")  # where objective and space are defined
+    monkeypatch.setattr(paths, "RECORDINGS", tmp_path)
+    monkeypatch.setattr(record, "FASHION_MNIST", ("builtins:dict", "builtins:len"))  # nothing in place of the images
+    monkeypatch.setitem(TABLES, "quick", QUICK)
+    return tmp_path / "quick.csv"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kept", [[1, 3], [0, 1, 2, 3]], ids=["several missing", "fewer missing than workers"])
-def test_recording_goes_on_where_it_was(recorded, folder, kept, capsys):
-    whole = tables.read_table(recorded)
+def test_recording_goes_on_where_it_was(table, folder, monkeypatch, capsys):
+    written, write = [], record.write
+
+    def interrupted(rows, name):
+        write(rows, name)
+        written.append(name)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(record, "write", interrupted)
+        record.record("quick")
+    first = tables.read_table(table)
+    assert first.trial.nunique() == 2, "no finished trial is lost"
+
+    old = first[first.trial == first.trial.max()].assign(seconds=1000.0 * first.epoch)
+    record.write(old, "quick")  # some are missing before it and behind it
+    record.record("quick")
+    whole = tables.read_table(table)
     assert list(whole.trial.unique()) == [*range(N_TRIALS)] and len(whole) == 3 * N_TRIALS
-    wanted = record.configurations(TABLES["quick"])
     found = whole.groupby("trial")[["config_x", "config_n"]].first()
+    wanted = record.configurations(QUICK)
     assert found.to_numpy().tolist() == [[config["x"], config["n"]] for config in wanted]
-    record.write(whole[whole.trial.isin(kept)], recorded, TABLES["quick"].digest)
-    record.record("quick", minutes=10)
-    again = tables.read_table(recorded)
-    assert list(again.trial.unique()) == [*range(N_TRIALS)]
-    assert len(runs.find_run("record-quick").trials) == N_TRIALS - len(kept)  # nothing else was trained
-    before, after = (frame[frame.trial.isin(kept)].reset_index(drop=True) for frame in (whole, again))
-    pd.testing.assert_frame_equal(before, after)
+    assert whole.validation_error.tolist() == [round(row.config_x / row.epoch, 4) for row in whole.itertuples()]
+    pd.testing.assert_frame_equal(whole[whole.seconds >= 1000].reset_index(drop=True), old.reset_index(drop=True))
+
     capsys.readouterr()
-    record.record("quick", minutes=10)
+    record.record("quick")
     assert capsys.readouterr().out == f"quick: {N_TRIALS} of {N_TRIALS} trials recorded\n"
-    assert n_runs(folder) == 2
+    assert len([*folder.glob("record-quick-*")]) == 2
 
 
 @pytest.mark.slow
-def test_what_a_killed_recording_had_finished_is_kept(recorded, folder):
-    whole = recorded.read_text()
-    as_if_killed_before_the_table_was_written(recorded, folder)
-    assert record.update("quick").trial.nunique() == N_TRIALS and recorded.read_text() == whole
+def test_a_trial_that_fails_adds_nothing_and_stops_no_other(table, monkeypatch):
+    monkeypatch.setitem(TABLES, "quick", OTHER)
+    record.record("quick")
+    assert list(tables.read_table(table).trial.unique()) == [0, 1, 2, 4]
 
 
-@pytest.mark.slow
-def test_trials_that_a_shorter_table_does_not_ask_for_are_left_out(recorded, folder, monkeypatch, capsys):
-    whole = tables.read_table(recorded)
-    as_if_killed_before_the_table_was_written(recorded, folder)
-    monkeypatch.setitem(TABLES, "quick", QUICK._replace(n_trials=3))
-    record.update("quick")
-    (run,) = folder.iterdir()
-    told = f"{run.name}: 2 trials of configurations that the table does not ask for, not used\n"
-    assert capsys.readouterr().out == told
-    pd.testing.assert_frame_equal(tables.read_table(recorded), whole[whole.trial < 3])
-
-
-@pytest.mark.slow
-def test_a_run_without_a_report_adds_nothing_and_stops_no_later_one(table, folder, monkeypatch, capsys):
-    monkeypatch.setitem(TABLES, "quick", QUICK._replace(objective=f"{__name__}:{objective_that_fails.__name__}"))
-    for _ in range(2):
-        record.record("quick", minutes=10)
-        out = capsys.readouterr().out
-        assert out.startswith("quick: 0 of 5 trials recorded\n") and out.endswith("quick: 0 of 5 trials recorded\n")
-    assert n_runs(folder) == 2 and not table.exists()
-
-
-@pytest.mark.slow
-def test_a_deleted_table_is_trained_anew(recorded, folder):
-    recorded.unlink()
-    assert record.update("quick").empty and not recorded.exists()
-    record.record("quick", minutes=10)
-    assert tables.read_table(recorded).trial.nunique() == N_TRIALS and n_runs(folder) == 2
-
-
-@pytest.mark.slow
-def test_runs_and_tables_of_another_objective_are_refused(recorded, folder, monkeypatch, capsys):
-    before = recorded.read_text()
-    monkeypatch.setitem(TABLES, "quick", TABLES["quick"]._replace(objective=f"{__name__}:other_objective"))
+def test_a_table_of_another_objective_is_refused(table, monkeypatch):
+    record.write(pd.DataFrame({"trial": [0], "epoch": [1]}), "quick")
+    before = table.read_text()
+    monkeypatch.setitem(TABLES, "quick", OTHER)
     with pytest.raises(SystemExit, match=r"quick\.csv was recorded from another objective or space: delete it"):
-        record.record("quick", minutes=10)
-    assert recorded.read_text() == before
-    as_if_killed_before_the_table_was_written(recorded, folder)
-    capsys.readouterr()
-    assert record.update("quick").empty and not recorded.exists()
-    (run,) = folder.iterdir()
-    assert capsys.readouterr().out == f"{run.name}: of another objective or space, not used\n"
+        record.record("quick")
+    assert table.read_text() == before
 
 
-def test_a_run_of_an_older_version_is_refused(table, folder, capsys):
-    run = folder / "record-quick-2026-01-01-00-00-00-000"
-    run.mkdir(parents=True)
-    times = {"st_tuner_creation_timestamp": 0, "st_tuner_start_timestamp": 0}
-    (run / "metadata.json").write_text(json.dumps(times | {"metric_names": ["validation_error"], "n_workers": 2}))
-    (run / runs.TRIALS_FILENAME).write_text("trial_id,status,start,end\n")
-    assert record.update("quick").empty
-    assert "of another objective or space, not used" in capsys.readouterr().out
-
-
-def test_a_table_depends_on_objective_space_and_initial_configuration():
-    others = [
-        QUICK._replace(objective=f"{__name__}:other_objective"),
-        QUICK._replace(space=f"{__name__}:other_objective"),
-        QUICK._replace(initial=f"{__name__}:N_TRIALS"),
-    ]
+def test_a_table_depends_on_objective_space_and_initial_configuration(table):
+    others = [OTHER, QUICK._replace(space=OTHER.objective), QUICK._replace(initial=f"{__name__}:N_TRIALS")]
     assert len({table.digest for table in (QUICK, *others)}) == 4
     assert QUICK._replace(n_trials=6).digest == QUICK.digest, "more trials of the same sequence"
 
@@ -175,3 +106,69 @@ def test_a_table_depends_on_objective_space_and_initial_configuration():
 @pytest.mark.parametrize("name", TABLES)
 def test_recorded_tables_belong_to_the_objective_and_space_of_today(name):
     assert record.made_from(record.path_of(name)) == TABLES[name].digest, f"delete {name}.csv, make record"
+
+
+# --- replays ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_a_replay_reports_what_was_recorded_when_it_was(folder, synchronous):
+    table, drawn = tables.read_table("cnn"), [5, 3, 5, 2]
+    run = replay_in_real_time(drawn, n_workers=2, synchronous=synchronous, compression=50)
+    for trial_id, recorded in enumerate(drawn):
+        expected = table[table.trial == recorded]
+        reports = run.reports[run.reports.trial_id == trial_id]
+        assert reports.validation_error.tolist() == expected.validation_error.tolist()
+        assert reports.epoch.tolist() == expected.epoch.tolist()
+        early = expected.seconds.to_numpy() / 50 - reports.st_worker_time.to_numpy()
+        assert (early <= 0.005).all(), "never before it is due"
+    trials = run.trials.set_index("trial_id")
+    free = max(trials.end[[0, 1]]) if synchronous else min(trials.end[[0, 1]])
+    assert trials.start[2] >= free - 0.005
+
+
+@pytest.mark.slow
+def test_replaying_goes_on_where_it_was(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(Plan, "n_trials", 5)
+    monkeypatch.setattr(Plan, "compression", 50.0)
+    monkeypatch.setattr(real_time, "PATH", tmp_path / "replays.jsonl")
+    plans = [Plan(0, 2, False), Plan(0, 2, True)]
+    monkeypatch.setattr(real_time, "PLANS", plans)
+    real_time.record()
+    rows = real_time.read()
+    assert [*rows] == plans
+    for row in rows.values():
+        # On a busy machine another worker may be free first: no order takes less than half of another (Graham, 1966).
+        # And Syne Tune says when it started a trial once it has: a trial may have slept for milliseconds by then.
+        assert row["seconds"] >= row["predicted"] / 2
+        assert 0 < row["half"] <= row["seconds"] and row["trials"] == 5
+    real_time.PATH.write_text(json.dumps(rows[plans[0]]) + "\n")
+    real_time.record()
+    again = real_time.read()
+    assert [*again] == plans and again[plans[0]] == rows[plans[0]], "only what was missing"
+    assert not folder.exists(), "no run is left behind"
+
+
+def test_the_recorded_replays_are_whole_and_of_the_table_and_schedule_of_today():
+    of = real_time.read()
+    assert {*of} == {*PLANS}, "make record"
+    for plan, row in of.items():
+        assert (row["trials"], row["compression"]) == (plan.n_trials, plan.compression)
+        if plan.sequence < 3:  # another table would change every prediction
+            assert row.items() >= real_time.predict(plan).items(), f"delete {real_time.PATH.name}, make record"
+    rows = pd.DataFrame(of.values())
+    longer = (rows.seconds / rows.predicted - 1).groupby([rows.workers, rows.synchronous]).mean()
+    for (workers, waiting), one in longer.items():
+        assert 0 <= one < (0.05 if waiting and workers > 16 else 0.03), longer
+
+
+@pytest.mark.idle
+def test_64_workers_with_trials_of_a_second_need_little_more_than_predicted(folder):
+    table, n_workers, n_trials = tables.read_table("cnn"), 64, 320
+    durations = tables.durations(table)
+    compression = durations.mean()
+    drawn = tables.draw(table, n_trials, seed=0)
+    run = replay_in_real_time(drawn.tolist(), n_workers, compression=compression)
+    seconds = run.seconds_of_first(n_trials) - run.trials.start.min()
+    assert seconds < 1.08 * schedule(durations[drawn], n_workers, False).end.max() / compression

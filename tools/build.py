@@ -1,54 +1,75 @@
-"""Build the HTML with Jupyter Book, let any warning fail, and say which file to open: `make book` calls this."""
+"""Build the HTML with Jupyter Book, let any warning fail, and say which file to open: `make book` calls this.
 
-import filecmp
-import os
+python -m tools.build [html ko]     a builder of Sphinx's, and one language; without: HTML in all of them
+"""
+
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # called by its path: `tools/` would be searched for modules, and hide Sphinx behind our own
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+from jupyter_book.sphinx import build_sphinx
+from sphinx.util.i18n import CatalogRepository
 
-from tools.languages import NAMES, SOURCE, TO_FIRST_PAGE
-from tools.sphinx import BUILD, LOCALE, kept, output
+from tools.languages import NAMES, TO_FIRST_PAGE, folder
 
-STATIC = Path("book", "_static")
-EXTENSION = Path(__file__).with_name("site")
-NAME = "asynchronous-random-search"
-ZIP = BUILD / f"{NAME}.zip"
+BUILD = Path("_build")
+LOCALE = Path("locale")
 FIRST_PAGE = "book/index.html"
 
 
-def must_start_over(page: Path, language: str) -> bool:
-    """Sphinx copies static files only when it writes a page anew, and does not look at extensions' code and words."""
-    copies = page.parent / "_static"
-    written = page.stat().st_mtime
-    words = (LOCALE / language / "LC_MESSAGES").glob("*.po")
-    return any(file.stat().st_mtime > written for file in [*EXTENSION.glob("*.py"), *words]) or any(
-        not (copies / file.name).exists() or not filecmp.cmp(file, copies / file.name, shallow=False)
-        for file in STATIC.iterdir()
+def output(builder: str, language: str) -> Path:
+    """Where the pages go: translations below the original."""
+    return BUILD / builder / folder(language)
+
+
+def kept(builder: str, language: str) -> Path:
+    """Where Sphinx keeps what it has read. The catalogues' builder reads more of a page than the others."""
+    return BUILD / ("gettext" if builder == "gettext" else folder(language)) / ".doctrees"
+
+
+def build_one(builder: str, language: str) -> bool:
+    """Build one language: Jupyter Book's own command knows one language, and one folder for what it keeps."""
+    # Sphinx compiles the catalogues of pages by itself, but not those of extensions.
+    for catalogue in CatalogRepository(Path().resolve(), [str(LOCALE)], language, "utf-8").catalogs:
+        if catalogue.is_outdated():
+            catalogue.write_mo(language)
+    result = build_sphinx(
+        Path().resolve(),
+        output(builder, language).resolve(),
+        noconfig=True,
+        path_config="_config.yml",
+        confoverrides={"external_toc_path": "_toc.yml", "latex_individualpages": False, "language": language},
+        doctreedir=kept(builder, language).resolve(),
+        builder=builder,
+        warningiserror=True,
+        keep_going=True,
+        quiet=True,
     )
+    return result == 0
 
 
-def build(builder: str = "html", languages: Sequence[str] = tuple(NAMES)) -> list[Path]:
-    """Build the book in some languages, side by side, and return the first page of each."""
-    pages = {language: output(builder, language) / "index.html" for language in languages}
+def build(builder: str = "html") -> list[Path]:
+    """Build the book in all languages, side by side, and return the first page of each."""
+    pages = {language: output(builder, language) / "index.html" for language in NAMES}
+    builds = {}
     for language, page in pages.items():
-        if page.exists() and must_start_over(page, language):
+        if page.exists() and must_start_over(page):
             forget(builder, language)
-    env = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    commands = {language: [sys.executable, "-m", "tools.sphinx", builder, language] for language in languages}
-    builds = {language: subprocess.Popen(command, env=env) for language, command in commands.items()}
+        builds[language] = subprocess.Popen([sys.executable, "-m", "tools.build", builder, language])
     failed = [language for language, build in builds.items() if build.wait() != 0 or not pages[language].exists()]
     for language in failed:
         forget(builder, language)
     if failed:
         sys.exit("make: the book has warnings or errors (above); the next build reads every page again.")
     return list(pages.values())
+
+
+def must_start_over(page: Path) -> bool:
+    """Sphinx copies static files only when it writes a page anew, and does not look at extensions' code and words."""
+    files = [*Path("book", "_static").iterdir(), *Path("tools").rglob("*.py"), *LOCALE.rglob("*.po")]
+    return any(file.stat().st_mtime > page.stat().st_mtime for file in files)
 
 
 def forget(builder: str, language: str) -> None:
@@ -66,23 +87,14 @@ def lead_to_first_page(page: Path, language: str) -> None:
     )
 
 
-def write_zip(html: Path) -> None:
-    """All pages in one file, to read without a network. The same pages give the same file."""
-    with zipfile.ZipFile(ZIP, "w", zipfile.ZIP_DEFLATED) as packed:
-        for path in sorted(html.rglob("*")):
-            if path.is_file() and path.suffix != ".map" and path.name != ".buildinfo":
-                entry = zipfile.ZipInfo(f"{NAME}/{path.relative_to(html).as_posix()}")  # of 1980
-                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-                packed.writestr(entry, path.read_bytes())
-
-
 def main() -> None:
     for page, language in zip(build(), NAMES, strict=True):
         lead_to_first_page(page, language)
-    write_zip(output("html", SOURCE))
     ready = ", ".join(f"{output('html', language)}/index.html ({name})" for language, name in NAMES.items())
-    print(f"The book is ready. Open {ready}; all of it in one file: {ZIP}")
+    print(f"The book is ready. Open {ready}")
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(not build_one(*sys.argv[1:]))
     main()

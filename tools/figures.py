@@ -13,17 +13,12 @@ from async_hpo.schedule import idle_share, schedule
 from tools.notebooks import ROOT
 
 STATIC = ROOT / "book" / "_static"
-N_TRIALS = 64  # as many as the figures show at most
 
 
 def three_schedules() -> tuple[Figure, str]:
     """One worker, four that wait for each other, four that don't: the same recorded trials of networks of any size."""
-    who = {
-        "one worker": (1, False),
-        "four workers that wait for each other": (4, True),
-        "four workers that don't": (4, False),
-    }
-    return _schedules(24, who)
+    four = {"four workers that wait for each other": (4, True), "four workers that don't": (4, False)}
+    return _schedules(24, {"one worker": (1, False)} | four)
 
 
 def two_schedules() -> tuple[Figure, str]:
@@ -58,13 +53,8 @@ def a_trial() -> tuple[Figure, str]:
     for text, at in (("start-up", 1.0), ("training and validation", 5.0), ("gap", 9.1)):
         ax.text(at, 0, text, ha="center", va="center", color="black" if text == "start-up" else "white")
     ax.plot(reports, [0.55] * 3, "v", color="black", markersize=6)
-    marks = {
-        order: "order",
-        5.0: "reports",
-        end: "last report:\nthe end",
-        next_order: "next\norder",
-        next_line: "first\nline",
-    }
+    marks = {order: "order", 5.0: "reports", end: "last report:\nthe end"}
+    marks |= {next_order: "next\norder", next_line: "first\nline"}
     for at, text in marks.items():
         ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom")
     for text, begin, until, height in (
@@ -99,12 +89,7 @@ def speed_up_law() -> tuple[Figure, str]:
     return figure, "Speed-up of 1 to 512 workers if one configuration in 2, 20, 100 or 1,000 is good enough"
 
 
-FIGURES = {
-    "three-schedules": three_schedules,
-    "two-schedules": two_schedules,
-    "a-trial": a_trial,
-    "speed-up-law": speed_up_law,
-}
+FIGURES = {make.__name__.replace("_", "-"): make for make in (three_schedules, two_schedules, a_trial, speed_up_law)}
 
 
 def draw(folder: Path = STATIC) -> None:
@@ -114,11 +99,6 @@ def draw(folder: Path = STATIC) -> None:
             figure, description = make()
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Description": description})
             plt.close(figure)
-
-
-def table_is_there() -> bool:
-    """Whether the trials that are drawn are recorded."""
-    return (tables.RECORDINGS / "cnn.csv").exists() and len(tables.durations(tables.read_table("cnn"))) >= N_TRIALS
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 SOURCE = "en"
 #: As each calls itself.
 NAMES = {"en": "English", "ko": "한국어"}
-#: What the page says that leads to the first one: nothing but this, and no page of Sphinx's.
+#: The text of the redirect page at the book's root, which Sphinx does not build.
 TO_FIRST_PAGE = {"en": "To the first page", "ko": "첫 페이지로"}
 TRANSLATIONS = [language for language in NAMES if language != SOURCE]
 
 
 def folder(language: str) -> str:
-    """Below the first page's."""
+    """Of its pages, below the folder of the original's."""
     return "" if language == SOURCE else f"{language}/"

@@ -1,12 +1,10 @@
 """The book's notebooks: which they are, their code, and the values of their parameters."""
 
-import ast
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from sphinx_external_toc.parsing import parse_toc_yaml
 
@@ -39,46 +37,28 @@ def draws(cell: NotebookNode) -> bool:
     return any("image/svg+xml" in output.get("data", {}) for output in cell.outputs)
 
 
-def parameters(notebook: NotebookNode) -> dict[str, str]:
-    """The parameters that a notebook assigns, name -> expression; empty for one without such a cell.
-
-    Raises:
-        ValueError: the cell does something else.
-    """
-    found: dict[str, str] = {}
+def parameters(notebook: NotebookNode) -> dict[str, Any]:
+    """The parameters that a notebook assigns, by name; none for one without such a cell."""
+    found: dict[str, Any] = {}
     for cell in code_cells(notebook):
         if PARAMETERS in tags(cell):
-            for line in ast.parse(cell.source).body:
-                if not isinstance(line, ast.Assign):
-                    raise ValueError(f"a parameter is a plain assignment, not {ast.unparse(line)}")
-                both = [part.elts if isinstance(part, ast.Tuple) else [part] for part in (line.targets[0], line.value)]
-                found |= {ast.unparse(name): ast.unparse(value) for name, value in zip(*both, strict=True)}
+            exec(cell.source, {}, found)
     return found
 
 
 def reads_recordings(notebook: NotebookNode) -> bool:
     """Whether a notebook shows recordings: it has the switch, and it is off."""
-    return parameters(notebook).get(SWITCH) == "False"
+    return parameters(notebook).get(SWITCH) is False
 
 
-def assignments(notebook: NotebookNode, values: dict[str, Any]) -> str:
-    """Code that gives a notebook's parameters other values.
+def set_parameters(notebook: NotebookNode, values: dict[str, Any]) -> None:
+    """Give a notebook's parameters other values, behind its own.
 
     Raises:
         LookupError: the notebook has no such parameter.
     """
     if unknown := set(values) - set(parameters(notebook)):
         raise LookupError(f"there is no parameter {', '.join(sorted(unknown))} in the notebook's cell `{PARAMETERS}`")
-    return "".join(f"\n{name} = {value!r}" for name, value in values.items())
-
-
-def set_parameters(notebook: NotebookNode, values: dict[str, Any]) -> None:
-    """Give a notebook's parameters other values, behind its own."""
     for cell in code_cells(notebook):
         if PARAMETERS in tags(cell):
-            cell.source += assignments(notebook, values)
-
-
-def syntax_tree(cell: NotebookNode) -> ast.Module:
-    """A code cell's syntax tree, magics as the calls that they are."""
-    return ast.parse(TransformerManager().transform_cell(cell.source))
+            cell.source += "".join(f"\n{name} = {value!r}" for name, value in values.items())

