@@ -6,7 +6,6 @@
 import gzip
 import sys
 import warnings
-from collections.abc import Iterator
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
@@ -81,13 +80,10 @@ class FashionMNIST(d2l.DataModule):
     """Fashion-MNIST behind D2L's `DataModule` interface, served from memory.
 
     D2L's own `FashionMNIST` decodes every image again in every epoch and validates on the *test* images. This one keeps
-    the images as tensors and validates on 10,000 images split off the training images.
+    the images as `tensors` (see `load`) and validates on 10,000 images split off the training images.
 
     Args:
         batch_size: training images per step. Validation and test batches have a size of their own.
-
-    Attributes:
-        tensors: part -> (X, y), as `load` returns them.
 
     Raises:
         ValueError: `batch_size` is no positive whole number.
@@ -125,15 +121,9 @@ class FashionMNIST(d2l.DataModule):
         return [CLASSES[int(index)] for index in indices]
 
 
-def _describe() -> Iterator[str]:
-    yield f"Fashion-MNIST is whole: {len(FILES)} files in {fetch()}"
-    for part, (X, y) in load().items():
-        yield f"  {part:<10} {len(X):6,} images, {len(y.unique())} classes"
-
-
 if __name__ == "__main__":
     try:
-        print(*_describe(), sep="\n")
+        print(f"Fashion-MNIST is whole: {len(FILES)} files in {fetch()}")
     except FileNotFoundError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -1,8 +1,6 @@
 """The four files of Fashion-MNIST, whole, from wherever they can be had (Xiao et al., 2017, arXiv:1708.07747)."""
 
 import hashlib
-import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -18,17 +16,24 @@ FILES: dict[str, str] = dict(torchvision.datasets.FashionMNIST.resources)
 MIRROR = torchvision.datasets.FashionMNIST.mirrors[0]
 RAW = DATA / "FashionMNIST" / "raw"
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 #: When the four files were compressed (31 August 2017): Unix time, part of the bytes that the MD5 sums cover.
 _GZIP_TIMES = {name: 1504176606 if name.startswith("train") else 1504176627 for name in FILES}
-DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+#: Needs no root. A fresh system has no package lists, so it gets a private copy of them.
+_APT_GET = f"""
+get() {{ apt-get -q -o APT::Sandbox::User= "$@"; }}
+own() {{ get -o Dir::State::lists="$PWD" -o Dir::Cache="$PWD" "$@"; }}
+get download {DEBIAN_PACKAGE} || {{ own update; own download {DEBIAN_PACKAGE}; }}
+dpkg-deb -x {DEBIAN_PACKAGE}*.deb "$PWD"
+"""
 
 
 def fetch(raw: Path = RAW) -> Path:
     """Make sure that the four original files lie in `raw`, whole, and return `raw`.
 
-    A missing or damaged file is replaced, never used. Sources, in this order: `raw` itself, the
-    Debian and Ubuntu package `dataset-fashion-mnist` where it is installed, the same package
-    downloaded and unpacked without root, torchvision's download.
+    A missing or damaged file is replaced, never used. Sources, in this order: `raw` itself, the Debian and Ubuntu
+    package `dataset-fashion-mnist` where it is installed, the same package downloaded and unpacked without root,
+    torchvision's download.
 
     Raises:
         FileNotFoundError: no source has the files; the message says what was tried.
@@ -41,10 +46,12 @@ def fetch(raw: Path = RAW) -> Path:
     for name, source in _SOURCES.items():
         print(f"Fashion-MNIST: {len(missing)} of {len(FILES)} files missing or damaged, trying {name} ...", flush=True)
         reason = "its files are not the original ones"
-        try:
-            source(raw, missing)
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            reason = _one_line(error)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                _take(source(Path(folder), missing), raw, missing)
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                detail = getattr(error, "stderr", None) or str(error) or type(error).__name__
+                reason = detail.strip().splitlines()[-1]
         if not (missing := _damaged(raw)):
             return raw
         tried.append(f"  - {name}: {reason}")
@@ -59,69 +66,38 @@ def _damaged(raw: Path) -> list[str]:
     return [name for name, md5 in FILES.items() if not check_integrity(raw / name, md5)]
 
 
-def _one_line(error: Exception) -> str:
-    detail = getattr(error, "stderr", None) or str(error) or type(error).__name__
-    return detail.strip().splitlines()[-1]
-
-
 def _take(folder: Path, raw: Path, names: list[str]) -> None:
     """Put whole files into `raw`, each in one step, so that an interrupt leaves no half file."""
     for name in names:
-        content = _with_original_header((folder / name).read_bytes(), name)
-        if hashlib.md5(content).hexdigest() == FILES[name]:
-            with tempfile.TemporaryDirectory(dir=raw, prefix=".part-") as part:
-                (Path(part) / name).write_bytes(content)
-                (Path(part) / name).replace(raw / name)
+        found = (folder / name).read_bytes()
+        for content in (found, _with_original_header(found, name)):
+            if hashlib.md5(content).hexdigest() == FILES[name]:
+                part = raw / f".part-{name}"
+                part.write_bytes(content)
+                part.replace(raw / name)
 
 
 def _with_original_header(content: bytes, name: str) -> bytes:
-    """Restore the name and time in a gzip header (RFC 1952): Debian's package strips them, the MD5 sums cover them."""
-    magic, flags, rest = content[:3], content[3], content[10:]
-    if magic != b"\x1f\x8b\x08" or flags != 0:
-        return content
-    time, stem = struct.pack("<I", _GZIP_TIMES[name]), Path(name).stem.encode()
-    return magic + b"\x08" + time + b"\x00\x03" + stem + b"\x00" + rest
+    """Put name and time into a gzip header (RFC 1952): Debian's package strips them, the MD5 sums cover them."""
+    header = b"\x1f\x8b\x08\x08" + _GZIP_TIMES[name].to_bytes(4, "little") + b"\x00\x03"
+    return header + Path(name).stem.encode() + b"\x00" + content[10:]
 
 
-def _from_installed_package(raw: Path, names: list[str]) -> None:
-    if not DEBIAN_FOLDER.is_dir():
-        raise FileNotFoundError(f"{DEBIAN_PACKAGE} is not installed")
-    _take(DEBIAN_FOLDER, raw, names)
+def _from_apt_get(folder: Path, names: list[str]) -> Path:
+    (folder / "partial").mkdir()  # where apt-get keeps lists that are on their way
+    command = ["/bin/sh", "-ec", _APT_GET]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=600)
+    return folder / DEBIAN_FOLDER.relative_to("/")
 
 
-def _from_downloaded_package(raw: Path, names: list[str]) -> None:
-    if shutil.which("apt-get") is None:
-        raise FileNotFoundError("this system has no apt-get")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            _apt("download", DEBIAN_PACKAGE, folder=folder)
-        except subprocess.CalledProcessError:  # no package lists on a fresh system: fetch a private copy of them
-            Path(folder, "partial").mkdir()
-            private = ["-o", f"Dir::State::lists={folder}", "-o", f"Dir::Cache={folder}"]
-            _apt(*private, "update", folder=folder)
-            _apt(*private, "download", DEBIAN_PACKAGE, folder=folder)
-        package = next(Path(folder).glob(f"{DEBIAN_PACKAGE}*.deb"))
-        _run("dpkg-deb", "-x", str(package), folder, folder=folder)
-        _take(Path(folder) / DEBIAN_FOLDER.relative_to("/"), raw, names)
+def _from_torchvision(folder: Path, names: list[str]) -> Path:
+    for name in names:
+        download_url(MIRROR + name, folder, name, FILES[name])
+    return folder
 
 
-def _apt(*arguments: str, folder: str) -> None:
-    _run("apt-get", "-q", "-o", "APT::Sandbox::User=", *arguments, folder=folder)
-
-
-def _run(*command: str, folder: str) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
-
-
-def _from_torchvision(raw: Path, names: list[str]) -> None:
-    with tempfile.TemporaryDirectory(dir=raw, prefix=".part-") as part:
-        for name in names:
-            download_url(MIRROR + name, part, name, FILES[name])
-        _take(Path(part), raw, names)
-
-
-_SOURCES: dict[str, Callable[[Path, list[str]], None]] = {
-    f"the installed package {DEBIAN_PACKAGE}": _from_installed_package,
-    f"the package {DEBIAN_PACKAGE} from apt-get": _from_downloaded_package,
+_SOURCES: dict[str, Callable[[Path, list[str]], Path]] = {
+    f"the installed package {DEBIAN_PACKAGE}": lambda folder, names: DEBIAN_FOLDER,
+    f"the package {DEBIAN_PACKAGE} from apt-get": _from_apt_get,
     f"torchvision's download from {MIRROR}": _from_torchvision,
 }

@@ -27,8 +27,8 @@ class ProgressBar(TunerCallback):
         if not isinstance(max_wallclock_time, int | float) or not max_wallclock_time > 0:
             raise ValueError(f"a bar needs the budget in seconds, not {max_wallclock_time!r}: leave it out without one")
         self.max_wallclock_time = max_wallclock_time
-        self._bar: tqdm | None = None
-        self._next_look = -math.inf  # on the monotonic clock
+        self._bar: Any = None
+        self._next_look = 0.0  # on the monotonic clock
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_bar": None}  # an open bar cannot be saved with the tuner
@@ -40,42 +40,35 @@ class ProgressBar(TunerCallback):
         self._bar = tqdm(total=self.max_wallclock_time, bar_format=layout, postfix="starting", file=sys.stdout)
 
     def on_loop_end(self) -> None:
-        if time.monotonic() < self._next_look:  # Syne Tune counts all trials each time
-            return
-        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
-        self.show()
+        if time.monotonic() >= self._next_look:  # not in each round: Syne Tune counts all trials each time
+            self._next_look = time.monotonic() + 0.1
+            self._draw()
 
-    def show(self) -> None:
-        """Draw the bar as things are."""
-        if self._bar is None:
-            return
-        status = self._tuner.tuning_status
-        metric, mode = self._tuner.scheduler.metric_names()[0], self._tuner.scheduler.metric_mode()
-        statistics = status.overall_metric_statistics
-        best = (statistics.min_metrics if mode == "min" else statistics.max_metrics).get(metric, math.nan)
+    def _draw(self) -> None:
+        status, scheduler = self._tuner.tuning_status, self._tuner.scheduler
+        metric, statistics = scheduler.metric_names()[0], status.overall_metric_statistics
+        best = (statistics.max_metrics if scheduler.metric_mode() == "max" else statistics.min_metrics).get(metric)
         text = f"{status.num_trials_completed} of {status.num_trials_started} trials finished"
         if status.num_trials_failed:
             text += f", {status.num_trials_failed} failed"
-        if math.isfinite(best):
+        if best is not None and math.isfinite(best):
             text += f", best {metric} {best:.3f}"
         self._bar.n = min(status.wallclock_time, self.max_wallclock_time)
         self._bar.set_postfix_str(text)
 
     def on_tuning_end(self) -> None:
+        """Draw the bar for the last time, and end its line. Called again, do nothing."""
         if self._bar is not None:
-            # Not close(): it would draw the bar once more, below the table that the tuner has printed by now.
-            self._bar.disable = True
+            self._draw()
+            self._bar.close()
             self._bar = None
-
-
-_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class QuietLogger(TunerLogger):
     """Prints where the results lie; the progress bar shows the rest, and `TrialGuard` what goes wrong.
 
     Args:
-        bar: shows the run's last state before its line ends.
+        bar: ends before anything else is printed.
     """
 
     def __init__(self, bar: ProgressBar | None = None):
@@ -83,19 +76,20 @@ class QuietLogger(TunerLogger):
         self._bar = bar
         logging.getLogger("syne_tune").setLevel(logging.ERROR)
 
-    def _silent(self, *args, **kwargs) -> None:
+    def _say_nothing(self, *args, **kwargs) -> None:
         pass
 
-    print_tuning_start = print_tuning_status = print_stopping_trials = _silent
-    print_trial_started = print_trial_completed = print_trial_failed = _silent
+    print_tuning_start = print_tuning_status = print_stopping_trials = _say_nothing
+    print_trial_started = print_trial_completed = print_trial_failed = _say_nothing
 
     def print_experiment_header(self, name: str, n_workers: int, **kwargs) -> None:
         print(f"{name} on {n_workers} workers")
 
     def print_tuning_complete(self) -> None:
-        if self._bar is not None:
-            self._bar.show()
-        print()  # ends the line of the progress bar
+        if self._bar is None:
+            print()
+        else:
+            self._bar.on_tuning_end()  # before the tuner prints a table
 
     def print_tuning_finished(self, results_path: Path) -> None:
         print(f"Results and logs: {os.path.relpath(results_path)}")

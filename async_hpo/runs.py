@@ -10,8 +10,7 @@ Words with one meaning, everywhere in the book:
 
 import json
 import math
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from syne_tune.backend.trial_status import Status
 from syne_tune.constants import (
     ST_METADATA_FILENAME,
     ST_RESULTS_DATAFRAME_FILENAME,
-    ST_TUNER_CREATION_TIMESTAMP,
     ST_TUNER_START_TIMESTAMP,
     ST_WORKER_TIME,
     ST_WORKER_TIMESTAMP,
@@ -74,9 +72,10 @@ class Run:
     def shares(self) -> pd.Series:
         """Shares of all workers' wall-clock time: `useful`, `start-up` (of busy trials, before training) and
         `idle`. They add up to 1; the first two are the utilisation. A trial that never reported is all start-up."""
-        idle = idle_share((self.trials.end - self.trials.start).sum(), self.n_workers, self.wallclock_time)
-        trained = (self.trials.end - self.trials.train_start).sum()  # NaN, a trial without a report, adds 0
-        useful = 1 - idle_share(trained, self.n_workers, self.wallclock_time)
+        trials = self.trials
+        idle = idle_share((trials.end - trials.start).sum(), self.n_workers, self.wallclock_time)
+        # NaN, a trial without a report, adds 0.
+        useful = 1 - idle_share((trials.end - trials.train_start).sum(), self.n_workers, self.wallclock_time)
         return pd.Series({"useful": useful, "start-up": 1 - idle - useful, "idle": idle})
 
     def gaps(self) -> pd.Series:
@@ -117,40 +116,35 @@ def find_run(name: str) -> Run:
 
 
 def find_folder(name: str) -> Path:
-    """The folder of the run that `find_run` reads.
-
-    Folders without whole metadata, such as a damaged older run's, are passed over.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
+    """The folder of the run that `find_run` reads."""
     own = paths.experiments()
     for root in (own, *sorted(paths.RECORDINGS.glob("*/*/"))):
-        if newest := max(folders(name, root), default=None):
+        if found := folders(name, root):
             if root != own:
                 print(f"No run {name} of your own yet: this is the book's recording.")
-            return newest[1]
-    raise FileNotFoundError(f"No run {name} in {paths.experiments()} or {paths.RECORDINGS}: run its notebook first.")
+            return found[0]
+    raise FileNotFoundError(f"No run {name} in {own} or {paths.RECORDINGS}: run its notebook first.")
 
 
-def folders(name: str, root: Path) -> Iterator[tuple[float, Path]]:
-    """When each run of this name below `root` was made (Unix time, seconds), and its folder."""
-    place = root / re.sub(_DATE, "", name_from_base(name))  # Syne Tune shortens long names, and takes "folder/name"
-    for folder in place.parent.iterdir() if place.parent.is_dir() else []:
-        if re.fullmatch(re.escape(place.name) + _DATE, folder.name) and (metadata := _metadata(folder)):
-            yield metadata[ST_TUNER_CREATION_TIMESTAMP], folder
+def folders(name: str, root: Path) -> list[Path]:
+    """The folders of the runs of this name below `root`, the newest first; those without whole metadata left out."""
+    place = root / _without_date(name_from_base(name))  # Syne Tune shortens long names, and takes "folder/name"
+    named = (folder for folder in place.parent.glob("*-*") if _without_date(folder.name) == place.name)
+    return sorted(filter(_metadata, named), reverse=True)
 
 
-_DATE = r"-\d{4}(-\d\d){5}-\d{1,3}$"
+def _without_date(name: str) -> str:
+    return name.rsplit("-", 7)[0]  # year, month, day, hour, minute, second and milliseconds
 
 
-def _metadata(folder: Path) -> dict[str, Any] | None:
+def _metadata(folder: Path) -> dict[str, Any]:
+    """Of a run; empty where they are not whole."""
     try:
         metadata = json.loads((folder / ST_METADATA_FILENAME).read_text())
     except (OSError, ValueError):
-        return None
-    needed = {ST_TUNER_CREATION_TIMESTAMP, ST_TUNER_START_TIMESTAMP, "metric_names"}
-    return metadata if isinstance(metadata, dict) and needed <= set(metadata) else None
+        return {}
+    is_whole = isinstance(metadata, dict) and {ST_TUNER_START_TIMESTAMP, "metric_names"} <= set(metadata)
+    return metadata if is_whole else {}
 
 
 def read_run(folder: Path) -> Run:
@@ -159,29 +153,26 @@ def read_run(folder: Path) -> Run:
     Raises:
         FileNotFoundError: the run was made without `SafeResults`, or its folder has no whole metadata.
     """
-    if (metadata := _metadata(folder)) is None:
-        raise FileNotFoundError(f"{folder} has no whole {ST_METADATA_FILENAME}: it is no run of a tuner.")
+    metadata = _metadata(folder)
     if "n_workers" not in metadata:
-        raise FileNotFoundError(f"{folder} has no {TRIALS_FILENAME}: give the tuner the callback SafeResults.")
-    metric, origin = metadata["metric_names"][0], metadata[ST_TUNER_START_TIMESTAMP]
+        raise FileNotFoundError(f"{folder} is no run of a tuner with the callback SafeResults")
+    metric, origin, stops = metadata["metric_names"][0], metadata[ST_TUNER_START_TIMESTAMP], metadata.get("stops", [])
     reports = _read(folder / ST_RESULTS_DATAFRAME_FILENAME, ["trial_id", metric, ST_WORKER_TIME, ST_WORKER_TIMESTAMP])
-    # When it was reported; Syne Tune's own `st_tuner_time` says when the tuner saw it.
     reports = reports.rename(columns={"time": "reported_time"})  # a field of the reader's own
-    stops = metadata.get("stops", [])
+    # When it was reported; Syne Tune's own `st_tuner_time` says when the tuner saw it.
     reports["time"] = _seconds_of_run(reports[ST_WORKER_TIMESTAMP], origin, stops)
     reports = reports.sort_values("time", ignore_index=True)
     seen = _read(folder / TRIALS_FILENAME, ["trial_id", "status", "start", "end"])
     seen[["start", "end"]] = _seconds_of_run(seen[["start", "end"]], origin, stops)
     wallclock_time = max([0.0, *reports.time, *seen.start, *seen.end.dropna()])
     seen = seen.fillna({"end": wallclock_time}).sort_values("start", ignore_index=True)
-    n_workers = metadata["n_workers"]
     return Run(
         name=folder.name,
         metric=metric,
-        n_workers=n_workers,
+        n_workers=metadata["n_workers"],
         wallclock_time=wallclock_time,
         reports=reports,
-        trials=_who_ran_when(seen, reports, n_workers),
+        trials=_who_ran_when(seen, reports, metadata["n_workers"]),
         mode=metadata.get("metric_mode", "min"),
     )
 
@@ -203,13 +194,10 @@ def _who_ran_when(seen: pd.DataFrame, reports: pd.DataFrame, n_workers: int) -> 
     workers = []
     for trial in seen.itertuples():
         free = [worker for worker, since in enumerate(free_at) if since <= trial.start]
-        worker = free[0] if free else free_at.index(min(free_at))
-        free_at[worker] = trial.end
-        workers.append(worker)
-    by_trial = reports.groupby("trial_id")
-    train_start = seen.trial_id.map((reports.time - reports[ST_WORKER_TIME]).groupby(reports.trial_id).min())
-    last_report = seen.trial_id.map(by_trial.time.max())
+        workers.append(free[0] if free else free_at.index(min(free_at)))
+        free_at[workers[-1]] = trial.end
+    began = (reports.time - reports[ST_WORKER_TIME]).groupby(reports.trial_id).min()
+    last_report = seen.trial_id.map(reports.groupby("trial_id").time.max())
     end = seen.end.where(seen.status != Status.completed, last_report)
-    return seen.assign(worker=workers, train_start=train_start, end=end)[
-        ["trial_id", "worker", "start", "train_start", "end", "status"]
-    ]
+    trials = seen.assign(worker=workers, train_start=seen.trial_id.map(began), end=end)
+    return trials[["trial_id", "worker", "start", "train_start", "end", "status"]]

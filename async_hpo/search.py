@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any, TextIO, cast
 
 import pandas as pd
-from syne_tune import StoppingCriterion, Tuner
+from syne_tune import Tuner
 from syne_tune.backend.trial_backend import TrialBackend
 from syne_tune.backend.trial_status import Status
 from syne_tune.optimizer.scheduler import TrialScheduler
@@ -77,24 +76,31 @@ def search(
         resume: go on with the newest run of this name. Of `syne_tune_workers`' back-ends alone.
         options: further ones of the tuner; an own `stop_criterion` takes the place of `seconds` and `n_trials`.
 
+    Returns:
+        The whole run, its trials and reports, as its files tell it.
+
     Raises:
         RuntimeError: no trial can start.
         ValueError: `seconds` is no number above 0, a cluster has too few places, a back-end of Syne Tune can't start a
             trial from a path with a space; or the run that would go on had another objective, configuration space,
             metric or scheduler, or runs still.
     """
-    earlier = _earlier_run(trial_backend, name) if resume else None
-    run_name = earlier.name if earlier else name_from_base(name)
+    if resume and not hasattr(trial_backend, "take_over"):
+        kind = type(trial_backend).__name__
+        raise ValueError(f"{kind} can't go on with a run: take ForkserverBackend or RayBackend.")
+    root = paths.experiments()
+    found = [folder for folder in folders(name, root) if (folder / state.FILENAME).exists()] if resume else []
+    folder = found[0] if found else root / name_from_base(name)
     if warm_up := getattr(trial_backend, "warm_up", None):
         warm_up()  # before the clock starts
-    with state.locked(paths.experiments() / run_name):
+    with state.locked(folder):
         metadata = options.pop("metadata", {}) | {"objective": getattr(trial_backend, "fingerprint", None)}
-        go_on = state.GoOn(state.load(earlier, scheduler.metadata() | metadata)) if earlier else None
+        earlier = state.load(folder, scheduler.metadata() | metadata) if found else None
         tuner = Tuner(
             trial_backend=trial_backend,
             scheduler=scheduler,
             n_workers=n_workers,
-            tuner_name=run_name,
+            tuner_name=str(folder.relative_to(root)),
             suffix_tuner_name=False,
             metadata=metadata,
             **(
@@ -104,19 +110,10 @@ def search(
                 | options
             ),
         )
-        if go_on:
-            go_on.put_back(tuner)
+        if earlier:
+            state.put_back(tuner, earlier)
         tuner.run()
     return read_run(tuner.tuner_path)
-
-
-def _earlier_run(trial_backend: TrialBackend, name: str) -> Path | None:
-    if not hasattr(trial_backend, "take_over"):
-        raise ValueError(
-            f"{type(trial_backend).__name__} can't go on with a run: take ForkserverBackend or RayBackend."
-        )
-    found = [run for run in folders(name, paths.experiments()) if (run[1] / state.FILENAME).exists()]
-    return max(found)[1] if found else None
 
 
 class Budget:
@@ -126,35 +123,15 @@ class Budget:
     """
 
     def __init__(self, seconds: float | None = None, n_trials: int | None = None):
-        self.seconds = StoppingCriterion(max_wallclock_time=seconds)
-        self.n_trials = n_trials
+        self.seconds, self.n_trials = seconds, n_trials
 
     def __call__(self, status: TuningStatus) -> bool:
-        return self.seconds(status) or (self.n_trials is not None and self._have_ended(status, self.n_trials))
-
-    @staticmethod
-    def _have_ended(status: TuningStatus, n_trials: int) -> bool:
+        if self.seconds is not None and status.wallclock_time > self.seconds:
+            return True
+        if self.n_trials is None:
+            return False
         seen = status.last_trial_status_seen
-        return all(seen.get(trial_id, Status.in_progress) != Status.in_progress for trial_id in range(n_trials))
-
-
-class _Reports:
-    """A stand-in for stdout that picks out the lines which Syne Tune's Reporter prints, and passes on the others."""
-
-    def __init__(self, on_report: Callable[[dict[str, Any]], None]):
-        self.on_report, self.rest, self.out = on_report, "", sys.stdout
-
-    def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            if reports := retrieve([line]):
-                self.on_report(reports[0])
-            else:
-                self.out.write(line + "\n")
-        return len(text)
-
-    def __getattr__(self, name: str) -> Any:  # what else a stream has
-        return getattr(self.out, name)
+        return all(seen.get(number, Status.in_progress) != Status.in_progress for number in range(self.n_trials))
 
 
 def run_here(objective: Callable[..., None], config: dict[str, Any]) -> pd.DataFrame:
@@ -167,20 +144,32 @@ def run_here(objective: Callable[..., None], config: dict[str, Any]) -> pd.DataF
     Returns:
         A row a report, with the reported columns and `st_worker_time` (seconds since the reporter was made).
     """
-    reports = []
     total = config.get("max_epochs")
-    shown = _EPOCHS if total else "epoch {n}, {elapsed}"
+    shown = "{percentage:3.0f}%|{bar:25}| epoch {n} of {total}, {elapsed}" if total else "epoch {n}, {elapsed}"
     with tqdm(total=total, unit="epoch", file=sys.stdout, bar_format=shown) as bar:
-
-        def on_report(report: dict[str, Any]) -> None:
-            reports.append(report)
-            bar.update()
-
-        stdout = _Reports(on_report)
+        stdout = _Reports(bar)
         with redirect_stdout(cast(TextIO, stdout)):
             objective(**config)
         stdout.out.write(stdout.rest)  # a last line without an end
-    return pd.DataFrame(reports)
+    return pd.DataFrame(stdout.found)
 
 
-_EPOCHS = "{percentage:3.0f}%|{bar:25}| epoch {n} of {total}, {elapsed}"
+class _Reports:
+    """A stand-in for stdout that keeps the reports which Syne Tune's Reporter prints, and passes on other lines."""
+
+    def __init__(self, bar: tqdm):
+        self.bar, self.out, self.rest = bar, sys.stdout, ""
+        self.found: list[dict[str, Any]] = []
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            if reports := retrieve([line]):
+                self.found += reports
+                self.bar.update()
+            else:
+                self.out.write(line + "\n")
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:  # what else a stream has
+        return getattr(self.out, name)

@@ -6,54 +6,51 @@ import random
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
-from backend_helpers import LONG, wait_for
+from backend_helpers import LONG, report_epochs, wait_for
 from syne_tune.backend import PythonBackend
 from syne_tune.config_space import uniform
+from syne_tune.constants import ST_WORKER_TIMESTAMP
 from syne_tune.optimizer.baselines import ASHA, RandomSearch
+from syne_tune.tuning_status import TuningStatus
 from syne_tune_workers import ForkserverBackend
 
 from async_hpo import runs, state
 from async_hpo.search import search
 
 N_EPOCHS = 5
-SPACE = {"x": uniform(0, 1), "max_epochs": N_EPOCHS}
+N_STOPS = 3
+SPACE = {"x": uniform(0, 1), "n_epochs": N_EPOCHS}
 #: Starts each session with what it needs imported.
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def with_checkpoint(x, max_epochs, st_checkpoint_dir):
-    from pathlib import Path
-
+def with_checkpoint(x, n_epochs, st_checkpoint_dir):
     from syne_tune import Reporter
 
     path = Path(st_checkpoint_dir) / "epoch"
     path.parent.mkdir(exist_ok=True)
     report = Reporter()
-    for epoch in range(int(path.read_text()) + 1 if path.exists() else 1, max_epochs + 1):
+    for epoch in range(int(path.read_text()) + 1 if path.exists() else 1, n_epochs + 1):
         time.sleep(0.05)
-        path.with_suffix(".part").write_text(str(epoch))
-        path.with_suffix(".part").replace(path)
+        with state.in_one_step(path) as part:
+            part.write_text(str(epoch))
         report(epoch=epoch, error=x / epoch)
 
 
-def from_its_beginning(x, max_epochs):
-    from syne_tune import Reporter
-
-    report = Reporter()
-    for epoch in range(1, max_epochs + 1):
-        time.sleep(0.05)
-        report(epoch=epoch, error=x / epoch)
+def go_on(objective=report_epochs, space=SPACE, scheduler=None, seconds=1, **options):
+    backend = ForkserverBackend(objective, space, preload=[__name__])
+    return search(backend, scheduler or random_search(space), "again", seconds=seconds, resume=True, **options)
 
 
-def session(folder, objective, make_scheduler, n_trials=None):
+def session(folder, objective, make_scheduler, n_trials):
     os.environ["SYNETUNE_FOLDER"] = folder
     np.random.seed(0)  # as scripts do: what is drawn first would be drawn again
-    backend = ForkserverBackend(objective, SPACE, preload=[__name__])
-    return search(backend, make_scheduler(SPACE), "again", seconds=LONG, n_trials=n_trials, resume=True)
+    go_on(objective, scheduler=make_scheduler(SPACE), seconds=LONG, n_trials=n_trials)
 
 
 def random_search(space):
@@ -64,80 +61,59 @@ def asha(space):
     return ASHA(space, metric="error", time_attr="epoch", max_t=N_EPOCHS, grace_period=1, reduction_factor=2)
 
 
-# --- ways to stop it -------------------------------------------------------------------------------------------------
-
-
-def kill_the_tuner(process):
-    process.kill()
-
-
-def interrupt(process):
-    os.kill(process.pid, signal.SIGINT)
-
-
-def kill_the_server(process):
-    for server in psutil.Process(process.pid).children():
-        server.kill()
-    time.sleep(0.3)
-    if process.is_alive():
-        interrupt(process)
-
-
-def sessions(objective, stop, make_scheduler):
-    """Run ten sessions, one after the other, and stop each in this way at a random moment; then one with three more
-    trials, which ends by itself.
-
-    Yields:
-        The run's folder, after each.
-    """
-    draw = random.Random(f"{objective} {stop} {make_scheduler}")
-    CONTEXT.set_forkserver_preload(["async_hpo.search", __name__])
-    for n in range(11):
-        n_trials = None if n < 10 else len(runs.read_run(folder_of_run()).trials) + 3
-        arguments = (os.environ["SYNETUNE_FOLDER"], objective, make_scheduler, n_trials)
-        process = CONTEXT.Process(target=session, args=arguments)
-        begin = time.time()
-        process.start()
-        if n < 10:
-            wait_for(lambda begin=begin: (found := folder_of_run()) and state_of(found) > begin, LONG, "the run")
-            time.sleep(draw.uniform(0, 1))
-            stop(process)
-        process.join()
-        yield folder_of_run()
-
-
 def folder_of_run():
-    return max(runs.folders("again", Path(os.environ["SYNETUNE_FOLDER"])), default=(0, None))[1]
+    return next(iter(runs.folders("again", Path(os.environ["SYNETUNE_FOLDER"]))), None)
 
 
-def state_of(folder):
-    path = folder / state.FILENAME
-    return path.stat().st_mtime if path.exists() else 0
+def was_saved_since(begin):
+    path = (folder_of_run() or Path()) / state.FILENAME
+    return path.exists() and path.stat().st_mtime > begin
+
+
+def stop(process, how):
+    """At a random moment after it has begun."""
+    time.sleep(random.uniform(0, 1))
+    if how == "kill the server":
+        for server in psutil.Process(process.pid).children():
+            server.kill()
+        time.sleep(0.3)
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGKILL if how == "kill the tuner" else signal.SIGINT)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("objective", "make_scheduler", "stop"),
+    ("objective", "make_scheduler", "how"),
     [
-        (with_checkpoint, random_search, kill_the_tuner),
-        (from_its_beginning, random_search, interrupt),
-        (from_its_beginning, asha, kill_the_tuner),
-        (with_checkpoint, asha, kill_the_server),
+        (with_checkpoint, random_search, "kill the tuner"),
+        (report_epochs, random_search, "interrupt"),
+        (report_epochs, asha, "kill the tuner"),
+        (with_checkpoint, asha, "kill the server"),
     ],
 )
-def test_whatever_stops_it_no_trial_is_lost_or_doubled_and_the_clock_goes_on(objective, make_scheduler, stop, folder):
-    finished, wallclock_time = {}, 0.0
-    for found in sessions(objective, stop, make_scheduler):
-        run = runs.read_run(found)
+def test_whatever_stops_it_no_trial_is_lost_or_doubled_and_the_clock_goes_on(objective, make_scheduler, how, folder):
+    """Sessions one after the other, each stopped; then one with three more trials, which ends by itself."""
+    finished, wallclock_time, run = {}, 0.0, None
+    CONTEXT.set_forkserver_preload(["async_hpo.search", __name__])
+    for n in range(N_STOPS + 1):
+        n_trials = None if n < N_STOPS else len(run.trials) + 3
+        process = CONTEXT.Process(target=session, args=(str(folder), objective, make_scheduler, n_trials))
+        begin = time.time()
+        process.start()
+        if n < N_STOPS:
+            wait_for(lambda begin=begin: was_saved_since(begin), LONG, "the run")
+            stop(process, how)
+        process.join()
+        run = runs.read_run(folder_of_run())
         now = {trial: list(group.epoch) for trial, group in run.reports.groupby("trial_id")}
-        for trial, epochs in finished.items():
-            assert now[trial] == epochs
+        assert {trial: now[trial] for trial in finished} == finished
         finished = {trial: now[trial] for trial in run.finished.trial_id}
-        if objective == with_checkpoint:  # an epoch may be saved, and its report cut off: then nobody reports it
-            assert all(epochs == sorted(set(epochs)) for epochs in finished.values())
-        else:
-            assert all(epochs == [*range(1, len(epochs) + 1)] for epochs in finished.values())
-            assert make_scheduler == asha or all(len(epochs) == N_EPOCHS for epochs in finished.values())
+        for epochs in finished.values():
+            if objective == with_checkpoint:  # an epoch may be saved, and its report cut off: then nobody reports it
+                assert epochs == sorted(set(epochs))
+            else:
+                assert epochs == [*range(1, len(epochs) + 1)]
+                assert make_scheduler == asha or len(epochs) == N_EPOCHS
         assert run.trials.trial_id.is_unique and run.wallclock_time >= wallclock_time
         configs = {(row.trial_id, row.config_x) for row in run.reports.itertuples()}
         assert len(configs) == len(now) == len({x for _, x in configs}), "each trial has one, and no other has it"
@@ -145,56 +121,59 @@ def test_whatever_stops_it_no_trial_is_lost_or_doubled_and_the_clock_goes_on(obj
     assert finished and (make_scheduler == asha or len(finished) >= 3)
 
 
-# --- what can't go on ------------------------------------------------------------------------------------------------
+def test_what_a_trial_with_a_checkpoint_printed_is_known_and_others_begin_anew(folder):
+    """Two trials ran when the tuner was killed, which knew of their first reports. They had printed two each."""
+    lines = [f'[tune-metric]: {{"epoch": {epoch}, "{ST_WORKER_TIMESTAMP}": {1e10 * epoch}}}\n' for epoch in (1, 2)]
+    for trial_id in range(3):
+        (folder / str(trial_id)).mkdir(parents=True)
+        (folder / str(trial_id) / "std.out").write_text("".join(lines))
+        (folder / str(trial_id) / "std.out.before").write_text(lines[0])
+    (folder / "1" / "checkpoints" / "epoch").mkdir(parents=True)
+    tuner = SimpleNamespace(**dict.fromkeys(state.OF_TUNER), tuner_path=folder, metadata=dict.fromkeys(state.SAME, "a"))
+    tuner.tuning_status = TuningStatus(["error"])
+    first = [{"trial_id": trial_id, "epoch": 1, ST_WORKER_TIMESTAMP: 1e10} for trial_id in range(3)]
+    trials = {trial_id: {"status": "Completed" if trial_id == 2 else "InProgress"} for trial_id in range(3)}
+    begin = time.time()
+    state.save(tuner, first, trials, stops=[])
+    found = state.load(folder, tuner.metadata)
+    assert found["running"] == [0, 1] and found["anew"] == [0]
+    assert found["late"] == {1: [{"epoch": 2, ST_WORKER_TIMESTAMP: 2e10}]}
+    assert found["at"] == 2e10 and found["elapsed"] == pytest.approx(2e10 - begin, abs=LONG), "the clock went on"
 
 
-def other_objective(x, max_epochs):
-    from syne_tune import Reporter
-
-    Reporter()(epoch=1, error=1 - x)
-
-
-def go_on(objective=from_its_beginning, space=SPACE, scheduler=None, seconds=1, **options):
-    scheduler = scheduler or RandomSearch(space, metrics=["error"])
-    backend = ForkserverBackend(objective, space, preload=[__name__])
-    return search(backend, scheduler, "again", seconds=seconds, resume=True, **options)
+def test_trials_that_were_running_come_first_and_then_the_schedulers_own():
+    scheduler = random_search(SPACE)
+    state._suggest_first(scheduler, [3, 1])
+    first, second, own = (scheduler.suggest() for _ in range(3))
+    assert [first.checkpoint_trial_id, second.checkpoint_trial_id] == [3, 1] and not first.spawn_new_trial_id
+    assert own.spawn_new_trial_id and "x" in own.config
 
 
 def test_another_search_under_the_same_name_is_refused_and_overwrites_nothing(folder):
     before = go_on()
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    other_space = {"x": uniform(0, 2), "max_epochs": N_EPOCHS}
     for what, options in {
-        "objective": {"objective": other_objective},
-        "configuration space": {"space": other_space},
-        "metric": {"scheduler": RandomSearch(SPACE, metrics=["epoch"])},
-        "direction": {"scheduler": RandomSearch(SPACE, metrics=["error"], do_minimize=False)},
-        "scheduler": {"scheduler": asha(SPACE)},
+        "objective": {"objective": with_checkpoint},
+        "config_space": {"space": {"x": uniform(0, 2), "n_epochs": N_EPOCHS}},
+        "metric_names": {"scheduler": RandomSearch(SPACE, metrics=["epoch"])},
+        "metric_mode": {"scheduler": RandomSearch(SPACE, metrics=["error"], do_minimize=False)},
+        "scheduler_name": {"scheduler": asha(SPACE)},
     }.items():
         with pytest.raises(ValueError, match=f"{before.name} had another {what}.*give this search another name"):
             go_on(**options)
+    with state.locked(folder / before.name), pytest.raises(ValueError, match="is running in another process"):
+        go_on()
+    with pytest.raises(ValueError, match="PythonBackend can't go on with a run"):
+        search(PythonBackend(report_epochs, SPACE), random_search(SPACE), "again", seconds=1, resume=True)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
 
 
-def test_a_run_that_still_runs_is_left_alone(folder):
-    process = CONTEXT.Process(target=session, args=(str(folder), with_checkpoint, random_search))
-    process.start()
-    found = wait_for(lambda: (found := folder_of_run()) and state_of(found) and found, LONG, "the run")
-    with pytest.raises(ValueError, match="is running in another process"):
-        go_on(with_checkpoint)
-    wait_for(lambda: (found / "results.csv.zip").exists(), LONG, "results")
-    process.kill()
-    process.join()
-    assert go_on(with_checkpoint, seconds=1).name == found.name
-
-
 def test_a_budget_that_is_used_up_starts_no_trial_and_a_larger_one_goes_on(folder):
-    ForkserverBackend(from_its_beginning, SPACE, preload=[__name__]).warm_up()  # whose time is not counted here
+    ForkserverBackend(report_epochs, SPACE, preload=[__name__]).warm_up()  # whose time is not counted here
     begin = time.monotonic()
     first, again = go_on(), go_on()
     spent = time.monotonic() - begin
-    assert list(again.trials.trial_id) == list(first.trials.trial_id)
-    assert again.reports.equals(first.reports)
+    assert list(again.trials.trial_id) == list(first.trials.trial_id) and again.reports.equals(first.reports)
     time.sleep(2)
     begin = time.monotonic()
     more = go_on(seconds=LONG, n_trials=len(first.trials) + 2)
@@ -204,20 +183,3 @@ def test_a_budget_that_is_used_up_starts_no_trial_and_a_larger_one_goes_on(folde
     assert times.is_monotonic_increasing and more.wallclock_time < spent
     seen = more.reports.st_tuner_time  # by the tuner, later than it was reported
     assert (seen - times).min() > -0.5 and seen.max() < spent
-
-
-def test_back_ends_of_syne_tune_are_refused(folder):
-    backend = PythonBackend(from_its_beginning, SPACE)
-    with pytest.raises(ValueError, match="PythonBackend can't go on with a run"):
-        search(backend, RandomSearch(SPACE, metrics=["error"]), "again", seconds=1, resume=True)
-
-
-class CannotBeSaved(RandomSearch):
-    def __reduce__(self):
-        raise TypeError("not this one")
-
-
-def test_a_scheduler_that_cannot_be_saved_runs_all_the_same(folder, capsys):
-    run = go_on(scheduler=CannotBeSaved(SPACE, metrics=["error"]), seconds=LONG, n_trials=1)
-    assert len(run.reports) and not state_of(folder_of_run())
-    assert capsys.readouterr().out.count("can't go on after a stop") == 1
