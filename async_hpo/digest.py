@@ -1,12 +1,10 @@
 """A digest of what a recording was made from: the objective, its space, the images and their split, a table.
 
-It is one of syntax trees: comments, docstrings, annotations and the texts of errors may change, what is computed may
-not.
+It is computed from syntax trees: comments, docstrings, annotations and the texts of errors may change, code may not.
 """
 
 import ast
 import hashlib
-import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 from async_hpo import paths
 
 _CODE = Path(__file__).parents[1]
-#: Where the images come from, and where files lie, changes no result.
+#: No result depends on where the images come from, or where files lie.
 _LEFT_OUT = {"async_hpo.fetch", "async_hpo.paths"}
 
 
@@ -52,11 +50,10 @@ def _definition(name: str) -> tuple[list, set[str]]:
     if item not in defined:
         raise LookupError(f"there is no {item} in {module}")
     ours = imported | {name: f"{module}:{name}" for name in defined}
-    used: set[str] = set()
-    for node in (node for statement in defined[item] for node in ast.walk(statement)):
-        if isinstance(node, ast.Name) and node.id in ours:
-            used.add(ours[node.id])
-        elif isinstance(node, ast.ImportFrom):
+    nodes = [node for statement in defined[item] for node in ast.walk(statement)]
+    used = {ours[node.id] for node in nodes if isinstance(node, ast.Name) and node.id in ours}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
             used |= {*_imports(node).values()}
     return [_plain(statement) for statement in defined[item]], used
 
@@ -76,13 +73,12 @@ def _module(name: str) -> tuple[dict[str, list[ast.stmt]], dict[str, str]]:
 
 
 def _file(module: str) -> Path:
-    path = _CODE.joinpath(*module.split(".")).with_suffix(".py")
-    return path if path.is_file() else Path(sys.modules[module].__file__ or "")  # of another folder, such as a test's
+    return _CODE.joinpath(*module.split(".")).with_suffix(".py")
 
 
 def _imports(node: ast.ImportFrom) -> dict[str, str]:
     module = node.module or ""
-    if module in _LEFT_OUT or not _CODE.joinpath(*module.split(".")).with_suffix(".py").is_file():
+    if module in _LEFT_OUT or not _file(module).is_file():
         return {}
     return {alias.asname or alias.name: f"{module}:{alias.name}" for alias in node.names}
 
@@ -101,7 +97,7 @@ class _ResultAlone(ast.NodeTransformer):
         return None
 
     def visit_Raise(self, node):
-        return ast.copy_location(ast.Raise(), node)  # without the error's text
+        return ast.Raise()  # without the error's text
 
     def visit_arg(self, node):
         node.annotation = None
@@ -109,20 +105,15 @@ class _ResultAlone(ast.NodeTransformer):
 
     def visit_AnnAssign(self, node):
         self.generic_visit(node)
-        return ast.copy_location(ast.Assign([node.target], node.value), node) if node.value else None
+        return ast.Assign([node.target], node.value) if node.value else None
 
     def visit_FunctionDef(self, node):
         node.returns = None
-        return self._without_docstring(node)
-
-    def visit_ClassDef(self, node):
-        return self._without_docstring(node)
-
-    def _without_docstring(self, node):
         if ast.get_docstring(node) is not None:
             del node.body[0]
-        self.generic_visit(node)
-        return node
+        return self.generic_visit(node)
+
+    visit_ClassDef = visit_FunctionDef
 
 
 def _plain(node: Any) -> Any:

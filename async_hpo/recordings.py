@@ -1,4 +1,4 @@
-"""Recordings: what took long, run once and kept with what made it, so that its page can be drawn at any time.
+"""Recordings: what took long is run once, and kept so that its page can be drawn at any time.
 
 A recording is a folder `recordings/<page>/<what>/`: `recording.json`, the results files of its runs as they were, and
 tables as CSV files.
@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -26,7 +27,7 @@ from async_hpo.tables import read_csv
 
 FILENAME = "recording.json"
 #: In `recording.json`, the keys of a folder's or file's name.
-RUN, TABLE, SERIES = "$run", "$table", "$series"
+RUN, TABLE = "$run", "$table"
 
 
 def recorded(name: str, make: Callable[[], dict[str, Any]], anew: bool, of: Iterable[str]) -> dict[str, Any]:
@@ -59,28 +60,24 @@ class RecordingError(LookupError):
 
 
 def keep(made: dict[str, Any], folder: Path, of: Iterable[str], seconds: float) -> Path:
-    """Write a recording, in place of an older one. Its runs' own files are in `experiments/`.
+    """Write a recording, in place of an older one, and return its folder. Its runs' own files are in `experiments/`.
 
     Args:
-        made: see `make` of `recorded`; a `Series` may be among it.
+        made: what `make` of `recorded` returned, in so many `seconds`.
         folder: `.../<page>/<what>`.
         of: see `recorded`.
-        seconds: that it took.
-
-    Returns:
-        The folder.
     """
     of, part = [*of], folder.with_name(f".part-{folder.name}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    value = _stored(made, part)
+    value = json.loads(json.dumps(made, default=partial(_as_file, part)))
     about = {
         "of": of,
         "digest": digest(of),
         "date": date.today().isoformat(),
         "seconds": round(seconds),
         "cores": joblib.cpu_count(),
-        "versions": versions(),
+        "versions": {"torch": version("torch"), "syne-tune": version("syne-tune"), "Python": python_version()},
         "files": {path.relative_to(part).as_posix(): _sha(path) for path in sorted(part.rglob("*")) if path.is_file()},
         "value": value,
     }
@@ -91,24 +88,21 @@ def keep(made: dict[str, Any], folder: Path, of: Iterable[str], seconds: float) 
 
 
 def load(folder: Path, of: Iterable[str] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a recording.
+    """Read a recording: what `make` had returned, and what `recording.json` says of it.
 
     Args:
-        folder: `.../<page>/<what>`.
-        of: what it has to be a recording of; what it says itself, if None.
-
-    Returns:
-        What `make` had returned, and what is known of the recording.
+        of: see `recorded`; by default what the recording says itself.
 
     Raises:
         RecordingError: see `recorded`.
     """
     try:
-        about = json.loads((folder / FILENAME).read_text(encoding="utf-8"))
+        text = (folder / FILENAME).read_text(encoding="utf-8")
+        about = json.loads(text)
         changed = [name for name, sha in about["files"].items() if _sha(folder / name) != sha]
         if changed:
             raise ValueError(f"{changed[0]} is not the file that was recorded")
-        found = _read(about["value"], folder)
+        found = json.loads(text, object_hook=partial(_from_file, folder))["value"]
         made_from, of = about["digest"], about["of"] if of is None else [*of]
     except FileNotFoundError as error:
         raise _error(folder, f"{Path(error.filename).name} is missing") from None
@@ -120,15 +114,10 @@ def load(folder: Path, of: Iterable[str] | None = None) -> tuple[dict[str, Any],
 
 
 def described(about: dict[str, Any]) -> str:
-    """When, on what and with what a recording was made."""
+    """When, on how many cores and with which versions a recording was made."""
     with_what = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     took = f"{about['seconds'] / 60:.0f} minutes" if about["seconds"] >= 90 else f"{about['seconds']} seconds"
     return f"Recorded {about['date']} in {took} on {about['cores']} cores,\n  with {with_what}"
-
-
-def versions() -> dict[str, str]:
-    """What a recording was made with."""
-    return {"torch": version("torch"), "syne-tune": version("syne-tune"), "Python": python_version()}
 
 
 def _error(folder: Path, why: str) -> RecordingError:
@@ -140,8 +129,8 @@ def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _stored(value: Any, folder: Path) -> Any:
-    """`value` as JSON has it; runs and tables become files."""
+def _as_file(folder: Path, value: Any) -> Any:
+    """Runs and tables, which JSON has not, become files; NumPy's numbers become Python's."""
     if isinstance(value, Run):
         target = folder / value.name
         target.mkdir(exist_ok=True)
@@ -149,26 +138,16 @@ def _stored(value: Any, folder: Path) -> Any:
             if (source := paths.experiments() / value.name / name).exists():  # no results without a report
                 shutil.copy(source, target)
         return {RUN: value.name}
-    if isinstance(value, pd.DataFrame | pd.Series):
+    if isinstance(value, pd.DataFrame):
         name = f"table-{len([*folder.glob('table-*')])}.csv"
-        value.to_csv(folder / name, index=isinstance(value, pd.Series))
-        return {SERIES if isinstance(value, pd.Series) else TABLE: name}
-    if isinstance(value, dict):
-        return {name: _stored(one, folder) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_stored(one, folder) for one in value]
-    return value.item() if hasattr(value, "item") else value  # NumPy's numbers are none of JSON's
+        value.to_csv(folder / name, index=False)
+        return {TABLE: name}
+    return value.item()
 
 
-def _read(value: Any, folder: Path) -> Any:
-    if isinstance(value, list):
-        return [_read(one, folder) for one in value]
-    if not isinstance(value, dict):
-        return value
+def _from_file(folder: Path, value: dict[str, Any]) -> Any:
     if RUN in value:
         return read_run(folder / value[RUN])
     if TABLE in value:
         return read_csv(folder / value[TABLE], float_precision="round_trip")
-    if SERIES in value:
-        return read_csv(folder / value[SERIES], float_precision="round_trip", index_col=0).iloc[:, 0]
-    return {name: _read(one, folder) for name, one in value.items()}
+    return value

@@ -71,7 +71,8 @@ def _check_seconds(value: float, what: str) -> None:
 def idle_share(busy_seconds: float, n_workers: int, seconds: float) -> float:
     """The share of all workers' wall-clock time in which they are not busy: the book's one definition of idle.
 
-    A worker is busy from a trial's order to its last report or end.
+    A worker is busy from a trial's order to its last report or end. `busy_seconds` adds up all workers', in a run that
+    takes `seconds`.
     """
     return 1 - busy_seconds / (n_workers * seconds)
 

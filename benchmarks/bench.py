@@ -28,25 +28,24 @@ from benchmarks.systems import COMPARISONS, find
 
 HERE = ROOT / "benchmarks"  # where D2L's own code finds ../data
 REPETITIONS = 3
-UNDER_WAY = ROOT / "experiments"  # in both folders: a file for each comparison
-RESULTS = RECORDINGS
+UNDER_WAY, RESULTS = ROOT / "experiments", RECORDINGS  # in both: a file for each comparison
 PACKAGES = ("torch", "syne-tune", "ray", "optuna", "d2l")
 START_LIMIT = 120  # seconds until a system's search has to begin
-RAMP = 3  # seconds at the start that rates of reports and of the driver's CPU leave out
-#: What the systems run; a result holds its digest.
-OBJECTIVES = [f"benchmarks.objectives:{name}" for name in ("one_second", "sleeper", "lenet")]
+RAMP = 3  # seconds at the start that rates of reports leave out
+#: The objectives of all systems; a result holds their digest.
+OBJECTIVES = [f"benchmarks.workloads:{name}" for name in ("one_second", "sleeper", "lenet")]
 
 
 def measure(benchmark: str, system: str) -> dict:
-    """Run one system for the budget, and return what its trials wrote down."""
+    """Run one system for the budget. Returns its numbers (see `summary`), or what went wrong as `error`."""
     chosen = find(benchmark)
     budget = chosen.budget
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
-        log = os.path.join(folder, "events")
-        Path(log).touch()
+        log, out = Path(folder, "events"), Path(folder, "out")
+        log.touch()
         environment = os.environ | {
             "BENCH_FOLDER": folder,
-            "BENCH_EVENTS": log,
+            "BENCH_EVENTS": str(log),
             "SYNETUNE_FOLDER": folder,
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",  # two workers on two cores; Syne Tune sets it by itself
@@ -54,26 +53,26 @@ def measure(benchmark: str, system: str) -> dict:
             "RAY_DEDUP_LOGS": "0",
             "RAY_TMPDIR": folder,
         }
-        with open(os.path.join(folder, "out"), "w+") as out:
+        with open(out, "w") as file:
             command = [sys.executable, "-m", "benchmarks.systems", benchmark, system]
-            driver = subprocess.Popen(command, cwd=HERE, env=environment, stdout=out, stderr=subprocess.STDOUT)
+            driver = subprocess.Popen(command, cwd=HERE, env=environment, stdout=file, stderr=subprocess.STDOUT)
             try:
                 clock = _wait_for_clock(log, driver)
-                usage = _watch(driver.pid, log, clock, budget) if clock else {}
+                if clock:
+                    time.sleep(max(0, clock + budget - time.time()))
             finally:
                 _end(folder)
                 driver.wait()
-            if not clock:
-                out.seek(0)
-                lines = out.read().splitlines()
-                return {"error": ([line for line in lines if "Error" in line] or lines or ["it never began"])[-1]}
+        if not clock:
+            lines = out.read_text().splitlines()
+            return {"error": ([line for line in lines if "Error" in line] or lines or ["it never began"])[-1]}
         found = [event for event in events.read(log) if clock <= event["time"] <= clock + budget]
-        n_workers = chosen.systems[system].options.get("n_workers", 2)
-        result = summary(chosen.measures, found, clock, budget, n_workers)
-        return result | {name: value for name, value in usage.items() if name in chosen.measures}
+        n_workers = chosen.systems[system].keywords.get("n_workers", 2)
+        return summary(chosen.measures, found, clock, budget, n_workers)
 
 
-def _wait_for_clock(log: str, driver: subprocess.Popen) -> float | None:
+def _wait_for_clock(log: Path, driver: subprocess.Popen) -> float | None:
+    """When the driver's search began; None if it ends, or does not begin in time."""
     end = time.time() + START_LIMIT
     while time.time() < end and driver.poll() is None:
         for event in events.read(log):
@@ -81,25 +80,6 @@ def _wait_for_clock(log: str, driver: subprocess.Popen) -> float | None:
                 return event["time"]
         time.sleep(0.02)
     return None
-
-
-def _watch(driver: int, log: str, clock: float, budget: float) -> dict:
-    """Wait for the budget's end, and return the driver's share of a core and the memory of a trial's process."""
-    process = psutil.Process(driver)
-    time.sleep(max(0, clock + RAMP - time.time()))
-    before, since = sum(process.cpu_times()[:2]), time.time()
-    time.sleep(max(0, clock + budget - time.time()))
-    cpu = (sum(process.cpu_times()[:2]) - before) / (time.time() - since)
-    return {"driver_cpu": round(cpu, 3), "worker_MB": _memory(log)}
-
-
-def _memory(log: str) -> float | None:
-    """Median of the memory (MB) that belongs to one trial's process alone."""
-    sizes = []
-    for pid in {event["pid"] for event in events.read(log) if event["event"] == "start"}:
-        with suppress(psutil.NoSuchProcess):
-            sizes.append(psutil.Process(pid).memory_full_info().uss / 1e6)
-    return round(median(sizes), 1) if sizes else None
 
 
 def _end(folder: str) -> None:
@@ -111,12 +91,8 @@ def _end(folder: str) -> None:
 
 
 def summary(measures: Collection[str], found: list[dict], clock: float, budget: float, n_workers: int) -> dict:
-    """Numbers of one run from its events: times in seconds since the clock's start.
-
-    Args:
-        measures: of its benchmark.
-        found: the events from the clock's start until `budget` seconds later, in the order of time.
-    """
+    """Numbers of one run: `measures`, and those that all have. Times are in seconds since the clock's start. `found`:
+    the events from then until `budget` seconds later, in the order of time."""
     starts = [event["time"] - clock for event in found if event["event"] == "start"]
     ends = [event["time"] - clock for event in found if event["event"] == "end"]
     # A worker is free at a trial's end; the n-th start after the first ones takes the worker of the n-th end.
@@ -149,9 +125,9 @@ def load(comparison: str) -> dict:
         if results.get("digest") != made_from:
             sys.exit(f"{under_way} was begun with other objectives: delete it to measure anew.")
         return results
-    cores, memory = psutil.cpu_count(), round(psutil.virtual_memory().total / 2**30)
+    memory = round(psutil.virtual_memory().total / 2**30)
     return {
-        "machine": {"cores": cores, "memory_GiB": memory},
+        "machine": {"cores": psutil.cpu_count(), "memory_GiB": memory},
         "versions": {name: version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
         "date": date.today().isoformat(),
         "of": OBJECTIVES,
@@ -163,6 +139,7 @@ def load(comparison: str) -> dict:
 
 
 def save(results: dict, path: Path) -> None:
+    """Write a comparison's file, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(results, indent=1) + "\n")
@@ -183,17 +160,12 @@ def main(comparison: str = "benchmarks", *chosen: str) -> None:
     prepare()
     results = load(comparison)
     done = {(m["benchmark"], m["system"], m["repetition"]) for m in results["measurements"]}
-    wanted = [
-        (name, system, repetition)
-        for repetition in range(REPETITIONS)
-        for name, benchmark in benchmarks.items()
-        for system in benchmark.systems
-    ]
-    for key in wanted:
-        if key in done or (chosen and key[0] not in chosen):
+    systems = [(name, system) for name, benchmark in benchmarks.items() for system in benchmark.systems]
+    wanted = [(*system, repetition) for repetition in range(REPETITIONS) for system in systems]
+    for name, system, repetition in wanted:
+        if (name, system, repetition) in done or (chosen and name not in chosen):
             continue
         start = time.monotonic()
-        name, system, repetition = key
         measured = {"benchmark": name, "system": system, "repetition": repetition} | measure(name, system)
         results["measurements"].append(measured)
         results["seconds"] = round(results["seconds"] + time.monotonic() - start, 1)

@@ -22,7 +22,7 @@ def log(event: str, **values) -> None:
         os.close(file)
 
 
-def read(path: str) -> list[dict]:
+def read(path: str | os.PathLike) -> list[dict]:
     """All events in the order of time."""
     with open(path) as file:
         return sorted(map(json.loads, file), key=lambda event: event["time"])

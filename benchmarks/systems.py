@@ -4,17 +4,19 @@ A system logs "clock" when its search begins, after what its documentation lets 
 by itself: `measure` ends its processes. Each function imports its own library alone.
 """
 
+import multiprocessing
 import os
 import secrets
-import subprocess
 import sys
 import threading
 import types
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import objectives
+from benchmarks import workloads
 from benchmarks.events import count_images, log
 
 FOREVER = 10_000  # seconds: longer than any budget
@@ -34,7 +36,7 @@ def syne_tune(objective: Callable, name: str, constants: dict, make_backend: Cal
     backend = make_backend(objective, space)
     tuner = Tuner(
         trial_backend=backend,
-        scheduler=RandomSearch(space, metrics=["validation_error" if objective is objectives.lenet else "error"]),
+        scheduler=RandomSearch(space, metrics=["validation_error" if objective is workloads.lenet else "error"]),
         stop_criterion=StoppingCriterion(max_wallclock_time=FOREVER),
         n_workers=n_workers,
         max_failures=1000,
@@ -117,16 +119,14 @@ def _stand_in(report: Callable[..., None], lenet: Callable | None = None) -> Non
 
 def ray_tune(objective: Callable, name: str, constants: dict, **options) -> None:
     """Ray Tune; `options` are those of `TuneConfig`."""
-    import ray
-    from ray import cloudpickle, tune
+    from ray import tune
 
-    lenet = _by_value(cloudpickle)
+    lenet = _start_ray()
 
     def trainable(config):
         _stand_in(lambda **values: tune.report(values), lenet)
         objective(**config)
 
-    _start_ray(ray)
     tuner = tune.Tuner(
         trainable,
         param_space={name: tune.uniform(0.09, 0.11)} | constants,
@@ -142,16 +142,13 @@ def ray_tasks(objective: Callable, name: str, constants: dict) -> None:
     import random
 
     import ray
-    from ray import cloudpickle
 
-    lenet = _by_value(cloudpickle)
+    lenet = _start_ray()
 
     @ray.remote(num_cpus=1)
     def trial(config):
         _stand_in(lambda **values: None, lenet)
         objective(**config)
-
-    _start_ray(ray)
 
     def start():
         return trial.remote({name: random.uniform(0.09, 0.11)} | constants)
@@ -163,21 +160,20 @@ def ray_tasks(objective: Callable, name: str, constants: dict) -> None:
         running.append(start())
 
 
-def _start_ray(ray) -> None:
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+def _start_ray() -> Callable:
+    """Start Ray, and return the book's objective. Workers are sent its code: to import `async_hpo.chapter` would be to
+    import Syne Tune."""
+    import ray
 
-
-def _by_value(cloudpickle) -> Callable:
-    """The book's objective, such that workers are sent its code: importing `async_hpo.chapter` imports Syne Tune."""
     from async_hpo import chapter
 
-    cloudpickle.register_pickle_by_value(chapter)
+    ray.cloudpickle.register_pickle_by_value(chapter)
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
     return chapter.hpo_objective_lenet_steps
 
 
 def optuna_threads(objective: Callable, name: str, constants: dict) -> None:
     """Optuna, two threads."""
-    _prepare(objective)
     study, run = _optuna(objective, name, constants, storage=None)
     log("clock")
     study.optimize(run, timeout=FOREVER, n_jobs=2)
@@ -185,41 +181,38 @@ def optuna_threads(objective: Callable, name: str, constants: dict) -> None:
 
 def optuna_processes(objective: Callable, name: str, constants: dict) -> None:
     """Optuna, two processes on one journal."""
-    _two_processes([sys.executable, "-m", "benchmarks.systems", "optuna-process", objective.__name__])
+    _two_processes(_optuna_process, objective, name, constants)
 
 
-def _two_processes(command: list[str]) -> None:
-    """Start two processes, and their search when both have said that they are ready."""
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
-    for process in processes:
-        assert process.stdout is not None  # a pipe, and so is stdin
-        process.stdout.readline()
-    log("clock")
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.close()
-    for process in processes:
-        process.wait()
-
-
-def _wait_for_the_other() -> None:
-    print("ready", flush=True)
-    sys.stdin.read()
-
-
-def _optuna_process(objective: Callable, name: str, constants: dict) -> None:
+def _optuna_process(ready: Barrier, objective: Callable, name: str, constants: dict) -> None:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    _prepare(objective)
     journal = JournalFileBackend(str(Path(os.environ["BENCH_FOLDER"]) / "journal.log"))
     study, run = _optuna(objective, name, constants, storage=JournalStorage(journal))
-    _wait_for_the_other()
+    ready.wait()
     study.optimize(run, timeout=FOREVER)
 
 
+def _two_processes(search: Callable, *arguments) -> None:
+    """Call `search` in two processes. The clock starts when both wait at the barrier, which is its first argument."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(2, partial(log, "clock"))
+    processes = [context.Process(target=search, args=(ready, *arguments)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
 def _optuna(objective: Callable, name: str, constants: dict, storage):
+    """A study, and the function that it is to run. All is imported and read before, as a script would do."""
     import optuna
+
+    if objective is workloads.lenet:
+        from async_hpo import chapter, data  # noqa: F401
+
+        data.load()
 
     def run(trial):
         errors: list[Any] = []
@@ -232,40 +225,24 @@ def _optuna(objective: Callable, name: str, constants: dict, storage):
     return optuna.create_study(storage=storage, sampler=sampler, study_name="bench", load_if_exists=True), run
 
 
-def _prepare(objective: Callable) -> None:
-    """What a script imports and reads before it starts its study."""
-    if objective is objectives.lenet:
-        from async_hpo import chapter, data  # noqa: F401
-
-        data.load()
-
-
 # --- no tuner --------------------------------------------------------------------------------------------------------
 
 
 def bare_loops(*_) -> None:
     """The limit: two processes that train and validate, and nothing else."""
-    _two_processes([sys.executable, "-m", "benchmarks.systems", "bare-loop"])
+    _two_processes(_bare_loop)
 
 
-def _bare_loop() -> None:
+def _bare_loop(ready: Barrier) -> None:
     from async_hpo import chapter, data
 
     data.load()
     count_images()
-    _wait_for_the_other()
+    ready.wait()
     chapter.bare_loop(n_epochs=FOREVER)
 
 
 # --- what is compared ------------------------------------------------------------------------------------------------
-
-
-class System(NamedTuple):
-    """A function that searches until it is stopped, the objective's constants, and the function's options."""
-
-    run: Callable
-    constants: dict[str, Any]
-    options: dict[str, Any]
 
 
 class Benchmark(NamedTuple):
@@ -274,105 +251,99 @@ class Benchmark(NamedTuple):
     Attributes:
         argument: the name of the hyperparameter.
         budget: of each system, in seconds.
-        systems: by their names.
+        systems: by their names; each is called with `objective` and `argument`.
         measures: fields of a result beside those that all have: `images_per_second`, `reports_per_second` (that reach
-            the driver), `driver_cpu` (share of a core), `worker_MB`.
+            the driver).
     """
 
     objective: Callable
     argument: str
     budget: float
-    systems: dict[str, System]
-    measures: frozenset[str] = frozenset()
+    systems: dict[str, partial]
+    measures: tuple[str, ...] = ()
 
 
-SHORT_POLLING = {"sleep_time": 0.05}
-NO_SLEEP = {"sleep_time": 0}
+SHORT_POLLING: dict[str, Any] = {"sleep_time": 0.05}
+NO_SLEEP: dict[str, Any] = {"sleep_time": 0}
+_python = partial(syne_tune, make_backend=python_backend)
+_forkserver = partial(syne_tune, make_backend=forkserver)
 
 
-def _engines(constants: dict) -> dict[str, System]:
+def _engines(constants: dict) -> dict[str, partial]:
     return {
-        "Ray Tune": System(ray_tune, constants, {}),
-        "Ray Tune, reuse_actors": System(ray_tune, constants, {"reuse_actors": True}),
-        "Optuna, n_jobs=2": System(optuna_threads, constants, {}),
-        "Optuna, two processes": System(optuna_processes, constants, {}),
+        "Ray Tune": partial(ray_tune, constants=constants),
+        "Ray Tune, reuse_actors": partial(ray_tune, constants=constants, reuse_actors=True),
+        "Optuna, n_jobs=2": partial(optuna_threads, constants=constants),
+        "Optuna, two processes": partial(optuna_processes, constants=constants),
     }
 
 
-def _python(constants: dict, **options) -> System:
-    return System(syne_tune, constants, {"make_backend": python_backend, **options})
-
-
-def _forkserver(constants: dict, **options) -> System:
-    return System(syne_tune, constants, {"make_backend": forkserver, **options})
-
-
-def _on_a_cluster(constants: dict) -> dict[str, System]:
-    return {
-        "ForkserverBackend": _forkserver(constants, **NO_SLEEP),
-        "RayBackend, one node": System(syne_tune, constants, {"make_backend": ray_backend, **NO_SLEEP}),
-        "RayBackend, three nodes": System(
-            syne_tune, constants, {"make_backend": ray_backend_on_three_nodes, **NO_SLEEP}
-        ),
+def _on_a_cluster(constants: dict) -> dict[str, partial]:
+    backends = {
+        "ForkserverBackend": forkserver,
+        "RayBackend, one node": ray_backend,
+        "RayBackend, three nodes": ray_backend_on_three_nodes,
     }
+    search = partial(syne_tune, constants=constants, **NO_SLEEP)
+    return {name: partial(search, make_backend=make) for name, make in backends.items()}
 
-
-OVERHEAD, REAL_WORK = 30, 45  # seconds
 
 BENCHMARKS: dict[str, Benchmark] = {
     "overhead": Benchmark(
-        objectives.one_second,
+        workloads.one_second,
         "x",
-        OVERHEAD,
+        30,
         {
-            "PythonBackend": _python({}),
-            "PythonBackend, short polling": _python({}, **SHORT_POLLING),
+            "PythonBackend": partial(_python, constants={}),
+            "PythonBackend, short polling": partial(_python, constants={}, **SHORT_POLLING),
             **_engines({}),
-            "Ray tasks": System(ray_tasks, {}, {}),
-            "ForkserverBackend": _forkserver({}),
-            "ForkserverBackend, no sleep": _forkserver({}, **NO_SLEEP),
+            "Ray tasks": partial(ray_tasks, constants={}),
+            "ForkserverBackend": partial(_forkserver, constants={}),
+            "ForkserverBackend, no sleep": partial(_forkserver, constants={}, **NO_SLEEP),
         },
     ),
     "real work": Benchmark(
-        objectives.lenet,
+        workloads.lenet,
         "learning_rate",
-        REAL_WORK,
+        45,
         {
-            "D2L's own code": _python(objectives.D2L),
-            "no live plot": _python(objectives.NO_LIVE_PLOT),
-            "short polling": _python(objectives.NO_LIVE_PLOT, **SHORT_POLLING),
-            "images in memory": _python(objectives.IN_MEMORY, **SHORT_POLLING),
-            "channels_last": _python(objectives.CHANNELS_LAST, **SHORT_POLLING),
-            "one validation": _python(objectives.BEST, **SHORT_POLLING),
-            "allocator": System(
-                syne_tune, objectives.BEST, {"make_backend": python_backend_allocator, **SHORT_POLLING}
+            "D2L's own code": partial(_python, constants=workloads.D2L),
+            "no live plot": partial(_python, constants=workloads.NO_LIVE_PLOT),
+            "short polling": partial(_python, constants=workloads.NO_LIVE_PLOT, **SHORT_POLLING),
+            "images in memory": partial(_python, constants=workloads.IN_MEMORY, **SHORT_POLLING),
+            "channels_last": partial(_python, constants=workloads.CHANNELS_LAST, **SHORT_POLLING),
+            "one validation": partial(_python, constants=workloads.BEST, **SHORT_POLLING),
+            "allocator": partial(
+                syne_tune, constants=workloads.BEST, make_backend=python_backend_allocator, **SHORT_POLLING
             ),
-            "warm workers": _forkserver(objectives.BEST, **NO_SLEEP),
-            **_engines(objectives.BEST),
-            "two bare loops": System(bare_loops, {}, {}),
+            "warm workers": partial(_forkserver, constants=workloads.BEST, **NO_SLEEP),
+            **_engines(workloads.BEST),
+            "two bare loops": partial(bare_loops),
         },
-        measures=frozenset({"images_per_second"}),
+        measures=("images_per_second",),
     ),
     "scale": Benchmark(
-        objectives.sleeper,
+        workloads.sleeper,
         "x",
         8,
         {
-            f"ForkserverBackend, {n}": System(
+            f"ForkserverBackend, {n}": partial(
                 syne_tune_counted,
-                {"n_reports": 50, "pause": 0.1},
-                {"make_backend": forkserver, "n_workers": n, **NO_SLEEP},
+                constants={"n_reports": 50, "pause": 0.1},
+                make_backend=forkserver,
+                n_workers=n,
+                **NO_SLEEP,
             )
             for n in (1, 2, 4, 8, 16, 32, 64)
         },
-        measures=frozenset({"reports_per_second", "driver_cpu", "worker_MB"}),
+        measures=("reports_per_second",),
     ),
 }
 
 #: The same for `make bench-cluster`: two workers, on one node with two places, and on three nodes with one place each.
 CLUSTER: dict[str, Benchmark] = {
     "overhead, cluster": BENCHMARKS["overhead"]._replace(systems=_on_a_cluster({})),
-    "real work, cluster": BENCHMARKS["real work"]._replace(systems=_on_a_cluster(objectives.BEST)),
+    "real work, cluster": BENCHMARKS["real work"]._replace(systems=_on_a_cluster(workloads.BEST)),
 }
 #: Comparison -> its benchmarks; the systems of a comparison are measured in one go, in turn.
 COMPARISONS = {"benchmarks": BENCHMARKS, "cluster": CLUSTER}
@@ -380,22 +351,15 @@ COMPARISONS = {"benchmarks": BENCHMARKS, "cluster": CLUSTER}
 
 def find(benchmark: str) -> Benchmark:
     """The benchmark of this name, whatever comparison it belongs to."""
-    return next(found[benchmark] for found in COMPARISONS.values() if benchmark in found)
+    return (BENCHMARKS | CLUSTER)[benchmark]
 
 
-def main(benchmark: str, name: str = "") -> None:
-    if benchmark == "bare-loop":
-        _bare_loop()
-    elif benchmark == "optuna-process":
-        chosen = next(found for found in BENCHMARKS.values() if found.objective.__name__ == name)
-        _optuna_process(chosen.objective, chosen.argument, chosen.systems["Optuna, two processes"].constants)
-    else:
-        chosen = find(benchmark)
-        system = chosen.systems[name]
-        system.run(chosen.objective, chosen.argument, system.constants, **system.options)
+def main(benchmark: str, system: str) -> None:
+    chosen = find(benchmark)
+    chosen.systems[system](chosen.objective, chosen.argument)
 
 
 if __name__ == "__main__":
-    from benchmarks import systems  # by its name: other processes import what they are sent from there
+    from benchmarks import systems  # by its name: other processes import from there what they are sent
 
     systems.main(*sys.argv[1:])

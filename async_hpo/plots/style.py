@@ -8,10 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from async_hpo.plots.colors import CYCLE
-from async_hpo.plots.colors import OTHERS as OTHERS
-from async_hpo.plots.colors import TRIAL as TRIAL
-from async_hpo.plots.colors import WAITING as WAITING
+from async_hpo.plots.colors import CYCLE, OTHERS, TRIAL, WAITING  # noqa: F401
 
 
 def paler(color: Any, share: float) -> str:
@@ -39,11 +36,6 @@ def use_style() -> None:
 def size(height: float) -> tuple[float, float]:
     """A figure of this height, in inches, and of the width that all have."""
     return plt.rcParams["figure.figsize"][0], height
-
-
-def label(metric: str) -> str:
-    """A metric's name on an axis: words in place of underscores."""
-    return metric.replace("_", " ")
 
 
 def look_of(number: int) -> tuple[tuple[float, float, float], str]:

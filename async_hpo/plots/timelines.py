@@ -15,17 +15,9 @@ if TYPE_CHECKING:  # it takes seconds to import
     from async_hpo.runs import Run
 
 
-def gantt(run: "Run") -> Figure:
-    """Which worker ran which trial when: start-up pale, training in the trial's colour, idle time hatched."""
-    return gantts({"": run})
-
-
 def gantts(named: dict[str, "Run"]) -> Figure:
-    """Several runs on one time axis, one above the other (see `gantt`); the keys are the titles.
-
-    Raises:
-        ValueError: there is no run.
-    """
+    """Which worker ran which trial when, in runs on one time axis: start-up pale, training in the trial's colour, idle
+    time hatched. The keys are the titles."""
     n_workers = {title: run.n_workers for title, run in named.items()}
     until = max(run.wallclock_time for run in named.values())
     figure, axes = _stacked(n_workers, until, 0.9 + 0.3 * (len(named) - 1), 0.5, 0.6)
