@@ -110,22 +110,17 @@ def run_cnn(n_workers, n_trials, max_epochs, asynchronous=True):
     from async_hpo.search import search
     from syne_tune.optimizer.baselines import RandomSearch
 
+    objective = hpo_objective_cnn_synetune
     space = cnn_config_space | {"max_epochs": max_epochs}
+    configs = tables.configurations(tables.read_table("cnn"))
     return search(
-        ForkserverBackend(
-            hpo_objective_cnn_synetune, space, share=[FASHION_MNIST]
-        ),
+        ForkserverBackend(objective, space, share=[FASHION_MNIST]),
         RandomSearch(
-            space,
-            metrics=["validation_error"],
-            points_to_evaluate=tables.configurations(
-                tables.read_table("cnn")
-            ),
+            space, metrics=["validation_error"], points_to_evaluate=configs
         ),
         f"cnn-{n_workers}-{'asynchronous' if asynchronous else 'waiting'}",
         seconds=20 * 60,  # a cap: it ends with the trials
-        n_workers=n_workers,
-        n_trials=n_trials,
+        n_workers=n_workers, n_trials=n_trials,
         asynchronous_scheduling=asynchronous,
     )
 
@@ -144,13 +139,8 @@ def take_turns(order, run_one):
 
 # notebooks/overhead.ipynb
 def hpo_objective_lenet_steps(
-    learning_rate,
-    batch_size,
-    max_epochs,
-    live_plot,
-    in_memory,
-    channels_last,
-    validate_once,
+    learning_rate, batch_size, max_epochs,
+    live_plot, in_memory, channels_last, validate_once,
 ):
     """LeNet again, with D2L's costs taken away one by one by switches."""
     import time
@@ -189,12 +179,9 @@ def hpo_objective_lenet_steps(
         error = trainer.validation_error().item()
         end = time.time()
         report(
-            epoch=epoch,
-            validation_error=error,
-            imported=imported,
-            loaded=loaded,
-            training=trained - begin,
-            validation=end - trained,
+            epoch=epoch, validation_error=error,
+            imported=imported, loaded=loaded,
+            training=trained - begin, validation=end - trained,
         )
         begin = time.time()
 

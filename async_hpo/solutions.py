@@ -73,72 +73,146 @@ dropoutmlp_initial_config = {
 
 
 # notebooks/solutions/random_search_vs_bayesian.ipynb
-from async_hpo import FASHION_MNIST, ForkserverBackend
-from async_hpo.search import search
+import numpy as np
+from syne_tune.optimizer.baselines import RandomSearch
 
 
-def tune_dropoutmlp(name, scheduler, n_workers, max_wallclock_time):
-    """Run a scheduler on DropoutMLP with warm workers."""
-    return search(
-        ForkserverBackend(
-            hpo_objective_dropoutmlp_synetune,
-            scheduler.config_space,
-            share=[FASHION_MNIST],
-        ),
-        scheduler,
-        name,
-        seconds=max_wallclock_time,
-        n_workers=n_workers,
+def random_search(seed, first=(dropoutmlp_initial_config,)):
+    np.random.seed(seed)  # RandomSearch ignores random_seed
+    return RandomSearch(
+        dropoutmlp_config_space,
+        metrics=["validation_error"],
+        points_to_evaluate=[*first],
     )
+
+
+dropoutmlp = [  # what a recording of its searches depends on
+    "async_hpo.solutions:hpo_objective_dropoutmlp_synetune",
+    "async_hpo.solutions:dropoutmlp_config_space",
+    "async_hpo.solutions:dropoutmlp_initial_config",
+]
 
 
 # notebooks/solutions/random_search_vs_bayesian.ipynb
 import pandas as pd
-from syne_tune.optimizer import baselines
+from async_hpo import tables
+from async_hpo.replay import replay
+from joblib import Parallel, delayed
 
 
-def train_incumbents(replays):
-    """Train, for real, what each replay found best.
+def replay_all(methods, seconds, n_repetitions, waits=None):
+    """Replay each method with so many seeds, on two workers."""
+    table = tables.read_table("dropout_mlp")
 
-    Args:
-        replays: the reports of one each, as `replay` returns them.
+    def one_replay(name, seed):
+        wait = waits[name] if waits else 0
+        scheduler = methods[name](seed)
+        reports = replay(table, scheduler, 2, seconds, wait)
+        return reports.assign(method=name, repetition=seed)
 
-    Returns:
-        A row a replay: the error `replayed`, and the error `trained`.
-    """
-    best = pd.concat(
-        [one.loc[[one.validation_error.idxmin()]] for one in replays],
-        ignore_index=True,
+    replays = Parallel(n_jobs=2)(
+        delayed(one_replay)(name, seed)
+        for name in methods
+        for seed in range(n_repetitions)
     )
-    space = dropoutmlp_config_space
-    names = [name for name in space if name != "max_epochs"]
-    configs = best[[f"config_{name}" for name in names]]
-    configs = configs.set_axis(names, axis=1)
-    once = configs.drop_duplicates(ignore_index=True)
-    run = search(
-        ForkserverBackend(
-            hpo_objective_dropoutmlp_synetune, space, share=[FASHION_MNIST]
-        ),
-        baselines.RandomSearch(
-            space,
-            metrics=["validation_error"],
-            points_to_evaluate=once.astype(object).to_dict("records"),
-        ),
+    return {"reports": pd.concat(replays, ignore_index=True)}
+
+
+# notebooks/solutions/random_search_vs_bayesian.ipynb
+from async_hpo import FASHION_MNIST, ForkserverBackend
+from async_hpo.search import search
+
+
+def tune_dropoutmlp(name, scheduler, seconds, **options):
+    """Run a scheduler on DropoutMLP with warm workers: see `search`."""
+    backend = ForkserverBackend(
+        hpo_objective_dropoutmlp_synetune,
+        dropoutmlp_config_space,
+        share=[FASHION_MNIST],
+    )
+    return search(backend, scheduler, name, seconds, **options)
+
+
+def tune_each(methods, seconds):
+    """Run each method once, on two workers: name -> run."""
+    return {
+        name: tune_dropoutmlp(name.replace(" ", "-"), make(0), seconds)
+        for name, make in methods.items()
+    }
+
+
+# notebooks/solutions/random_search_vs_bayesian.ipynb
+from async_hpo import compare
+
+
+def bands_by_method(reports, times):
+    """Median and quartiles of the best error so far, for each method."""
+    bands = {}
+    for name, found in reports.groupby("method", sort=False):
+        replays = [one for _, one in found.groupby("repetition")]
+        bands[name] = compare.bands(replays, times)
+    return bands
+
+
+def lower_from(bands):
+    """When the second median gets lower than the first, and stays so."""
+    first, second = bands.values()
+    behind = first.time[~(second["median"] < first["median"])].max()
+    return first.time[first.time > behind].min()  # NaN: never
+
+
+def best_at(reports, time):
+    """The best errors by then: a row a replay, a column a method."""
+    seen = reports.validation_error.where(reports.time <= time)
+    best = seen.groupby([reports.repetition, reports.method]).min()
+    return best.unstack()
+
+
+def compare_errors(what, errors):
+    """Compare a method's errors with random search's, a column each."""
+    (method,) = errors.columns.drop("random search")
+    own, drawn = errors[method], errors["random search"]
+    p, low, high = compare.probability_lower(own, drawn)
+    short = method.split()[0]
+    print(f"{what}: median error {drawn.median():.4f} (random),", end=" ")
+    print(f"{own.median():.4f} ({short}); {short} lower:", end=" ")
+    print(f"probability {p:.2f} [{low:.2f}, {high:.2f}]")
+
+
+def compare_runs(runs, reports, seconds):
+    """Compare real runs with the middle half of their replays."""
+    for name, run in runs.items():
+        best, trials = run.reports.validation_error.min(), len(run.finished)
+        replayed = best_at(reports, seconds)[name]
+        low, high = replayed.quantile([0.25, 0.75], "nearest")
+        print(f"{name}: {trials} trials, best {best:.4f};", end=" ")
+        print(f"replays then {low:.4f} to {high:.4f}")
+
+
+# notebooks/solutions/random_search_vs_bayesian.ipynb
+def train_incumbents(reports):
+    """Train what each replay found best: for each method, its errors."""
+    replays = reports.groupby(["method", "repetition"], sort=False)
+    best = reports.loc[replays.validation_error.idxmin()]
+    best = best.reset_index(drop=True)
+    configs = tables.configurations(best.assign(trial=best.index))
+    run = tune_dropoutmlp(
         "incumbents",
-        seconds=30 * 60,  # a cap: it ends with the trials
-        n_trials=len(once),
+        random_search(0, configs),
+        seconds=60 * 60,  # a cap: it ends with the trials
+        n_trials=len(configs),
     )
-    trained = run.reports.groupby("trial_id").validation_error.min()
-    once["trained"] = trained.reindex(once.index)
-    return configs.merge(once, how="left")[["trained"]].assign(
-        replayed=best.validation_error
-    )
+    best["trained"] = run.reports.groupby("trial_id").validation_error.min()
+    best["replayed"] = best.validation_error
+    return {
+        name: found[["trained", "replayed"]].reset_index(drop=True)
+        for name, found in best.groupby("method", sort=False)
+    }
 
 
 # notebooks/solutions/local_searcher.ipynb
 import math
 
-import numpy as np
 from syne_tune.optimizer.schedulers.searchers import (
     single_objective_searcher as base,
 )
@@ -147,10 +221,9 @@ from syne_tune.optimizer.schedulers.searchers import (
 class LocalSearcher(base.SingleObjectiveBaseSearcher):
     """Random search that often stays near the best configuration.
 
-    The first `num_init_random` suggestions are the initial configurations
-    and random ones. Then a suggestion is random with probability
-    `1 - probab_local`, else the best configuration so far with one
-    hyperparameter, chosen at random, drawn anew.
+    After `num_init_random` suggestions, initial ones among them, one is
+    random with probability `1 - probab_local`, else it is the best so far
+    with one hyperparameter, chosen at random, drawn anew.
     """
 
     def __init__(
