@@ -53,6 +53,7 @@ class Server:
         self._lock, self._numbers = threading.RLock(), itertools.count()
         self._works: dict[int, Work] = {}
         self._files: dict[str, int] | None = None
+        self._retired = False
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
         program = f"import sys; sys.path[:] = {sources.search_path()!r}; import {__name__} as processes; "
         with theirs:
@@ -75,7 +76,7 @@ class Server:
     def is_alive(self) -> bool:
         """Whether work can start on it."""
         self.hear()
-        return not self._channel.closed
+        return not (self._retired or self._channel.closed)
 
     def is_current(self) -> bool:
         """Whether it runs, and has the code that is on disk now: of modules that are not installed."""
@@ -114,8 +115,9 @@ class Server:
             self._send("kill", number)
 
     def retire(self) -> None:
-        """Let it end with the last of its work."""
+        """Let it end with the last of its work. No other starts on it: it might end before it reads of that."""
         with self._lock:
+            self._retired = True
             self._send("retire")
 
     def stop(self) -> None:

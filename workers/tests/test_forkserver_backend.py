@@ -300,7 +300,8 @@ def test_a_server_is_current_until_one_of_our_own_modules_is_edited(tmp_path, mo
     assert backend._is_ready(), "trials of a run go on with the code that it began with"
     second = server_of(backend)
     assert second is not first and second.is_current()
-    wait_for(lambda: not first.is_alive(), LONG, "the end of the first one")
+    assert wait_for_end(backend, backend.start_trial({"x": 0.5}).trial_id)[0] == "Completed", "on the second one"
+    wait_until_ended([first.pid])
 
 
 def test_no_fork_imports_syne_tune_anew():

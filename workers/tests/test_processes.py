@@ -129,11 +129,13 @@ def test_a_retired_server_ends_with_its_last_work(server, tmp_path):
     go = tmp_path / "go"
     os.mkfifo(go)
     work = server.start(go.read_text)
+    assert server.is_alive()
     server.retire()
-    assert server.is_alive() and work.poll() is None
+    assert alive([server.pid]) and work.poll() is None
+    assert not server.is_alive(), "no other work starts there"
     go.write_text("")
     assert work.wait() == 0
-    wait_for(lambda: not server.is_alive(), LONG, "its end")
+    wait_until_ended([server.pid])
 
 
 def test_a_stopped_server_ends_its_work(server):
