@@ -438,7 +438,7 @@ class FreshProcesses:
 
     def __init__(self, prepare: str, arguments: tuple[Any, ...] = ()):
         self._preparation = prepare, arguments
-        self._started: list[tuple[Any, Work]] = []
+        self._lock, self._running = threading.Lock(), dict[int, tuple[Any, Work]]()
         what = f"Forking is missing or unsafe on {sys.platform}: each trial starts as a fresh process."
         warnings.warn(what, stacklevel=5)
 
@@ -462,21 +462,27 @@ class FreshProcesses:
             target=_fresh, args=(*self._preparation, function, arguments), daemon=True
         )
         process.start()
-        number = len(self._started)
-        work = Work(self, number, process.sentinel, process.pid or 0)
-        self._started.append((process, work))
+        pid = process.pid or 0
+        work = Work(self, pid, process.sentinel, pid)
+        with self._lock:
+            self._running[pid] = process, work
         return work
 
     def hear(self) -> None:
         """Look which have ended."""
-        for process, work in self._started:
-            work.returncode = process.exitcode
+        with self._lock:
+            for pid, (process, work) in [*self._running.items()]:
+                if (code := process.exitcode) is not None:
+                    work.returncode = code
+                    process.close()  # and with it the file that waits for its end
+                    del self._running[pid]
 
     def kill(self, number: int) -> None:
         """Kill work, and its process group."""
-        process, work = self._started[number]
-        kill_group(work.pid)
-        process.kill()
+        with self._lock:
+            if number in self._running:
+                kill_group(number)
+                self._running[number][0].kill()
 
 
 def _fresh(

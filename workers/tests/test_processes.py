@@ -236,3 +236,5 @@ def test_fresh_processes_prepare_for_themselves(tmp_path):
     assert killed.poll() is None
     killed.kill()
     assert killed.wait() == -signal.SIGKILL
+    killed.kill()  # it has ended: nothing happens
+    assert not fresh._running, "the files that wait for their ends are closed"
