@@ -131,7 +131,8 @@ def read() -> dict[Plan, dict[str, Any]]:
 
 def record() -> None:
     """Run the plans that have not been run yet."""
-    for plan in [plan for plan in PLANS if plan not in read()]:
+    done = read()
+    for plan in [plan for plan in PLANS if plan not in done]:
         with tempfile.TemporaryDirectory() as folder:  # nobody reads the runs again
             os.environ["SYNETUNE_FOLDER"] = folder
             row = measure(plan)
