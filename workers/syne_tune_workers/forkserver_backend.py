@@ -5,13 +5,8 @@ anew. Here a server process does that once, and a trial is a fork of it: it star
 memory, and is isolated all the same.
 """
 
-import atexit
 import os
-import shutil
-import signal
-import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,14 +16,14 @@ from typing import Any
 import cloudpickle
 import joblib
 from syne_tune.backend.trial_status import Status
-from syne_tune.constants import ST_CHECKPOINT_DIR
 
+from . import servers
 from .function_backend import MAX_WAIT, FunctionBackend, FunctionTrial
 from .gpus import Rotation, visible_gpus
-from .processes import LOST, FreshProcesses, Server, Work, wait_for_news
+from .processes import FreshProcesses, Server, Work, wait_for_news
 from .reports import Log
 from .sources import search_path
-from .worker import ALLOCATOR, Job, Share, prepare_all, run
+from .worker import Job, Share, run
 
 
 class ForkserverBackend(FunctionBackend):
@@ -85,13 +80,14 @@ class ForkserverBackend(FunctionBackend):
             RuntimeError: preparing failed, or the function can't be loaded in another process; the message says why.
         """
         try:
-            server = _server(self.preload, self.share)
+            server = servers.current(self.preload, self.share)
             if self._server is server:
                 return
             with tempfile.TemporaryDirectory() as folder:
                 log = Path(folder) / "log"
+                log.touch()
                 if server.start(run, self._job(None, log, log)).wait() != 0:
-                    raise RuntimeError(log.read_text(errors="replace") if log.exists() else "no reason given")
+                    raise RuntimeError(log.read_text(encoding="utf-8", errors="replace"))
         except RuntimeError as error:
             lines = str(error).rstrip().splitlines() or ["no reason given"]
             raise RuntimeError("\n".join([f"No trial of {self._name} can start: {lines[-1]}", *lines])) from None
@@ -105,8 +101,6 @@ class ForkserverBackend(FunctionBackend):
         return Job(self._function, arguments, str(stdout), str(stderr), environment, os.getcwd(), search_path())
 
     def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> "_Trial":
-        if ST_CHECKPOINT_DIR in self._parameters:
-            arguments[ST_CHECKPOINT_DIR] = str(self.checkpoint_trial_path(trial_id).absolute())
         stdout, stderr = folder / "std.out", folder / "std.err"
         for path in (stdout, stderr):
             path.touch()
@@ -154,25 +148,6 @@ class ForkserverBackend(FunctionBackend):
         self._trials[trial_id].stop(status)
         self._rotation.release(trial_id)
 
-    def _pause_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
-        if self._is_running(trial_id):
-            self._stop(trial_id, Status.paused)
-
-    def _resume_trial(self, trial_id: int) -> None:
-        pass  # its log and its checkpoint are there
-
-    def checkpoint_trial_path(self, trial_id: int) -> Path:
-        """Where the trial keeps its checkpoints."""
-        return self.trial_path(trial_id) / "checkpoints"
-
-    def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
-        """Let a trial start from a copy of another one's checkpoint."""
-        shutil.copytree(self.checkpoint_trial_path(src_trial_id), self.checkpoint_trial_path(tgt_trial_id))
-
-    def delete_checkpoint(self, trial_id: int) -> None:
-        """Remove the trial's checkpoint; nothing if it has none."""
-        shutil.rmtree(self.checkpoint_trial_path(trial_id), ignore_errors=True)
-
     def __str__(self) -> str:
         return f"forkserver {self._name}"
 
@@ -201,49 +176,12 @@ class _Trial(FunctionTrial):
         self.add(self.log.new_reports())
         if code is not None:
             self.log.close()
-            self.finish(Status.failed if code else Status.completed, _reason(code))
+            self.finish(Status.failed if code else Status.completed, self.work.reason())
 
     def stop(self, status: str) -> None:
-        self.work.kill()
         self.finish(status)
-        self.work.wait()  # its worker is free when this returns
+        self.work.end()  # its worker is free when this returns
         self.log.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"work": None}
-
-
-def _reason(code: int) -> str:
-    if code == LOST:
-        return "The server process was killed, and its trials with it; or the machine can start no more processes."
-    if code < 0:
-        return f"The trial's process was killed by {signal.Signals(-code).name}: from outside, or out of memory."
-    return ""
-
-
-# --- the servers of this driver --------------------------------------------------------------------------------------
-
-_servers: dict[tuple[Any, ...], Server | FreshProcesses] = {}
-_making = threading.Lock()
-
-
-def _server(preload: tuple[str, ...], share: tuple[Share, ...]) -> Server | FreshProcesses:
-    """The server that prepares this: one per driver, however many back-ends share it. It is ready."""
-    with _making:
-        key = os.getpid(), preload, share  # a fork of the driver is a driver of its own
-        if key in _servers and not _servers[key].is_current():
-            _servers.pop(key).retire()
-        if key not in _servers:
-            prepare = f"{prepare_all.__module__}:{prepare_all.__name__}", (preload, share)
-            # A thread pool that was started before a fork would hang the fork: the server has one thread.
-            alone = ALLOCATOR | {"OMP_NUM_THREADS": "1"}
-            _servers[key] = Server(*prepare, alone) if sys.platform == "linux" else FreshProcesses(*prepare)
-        _servers[key].wait_until_ready()
-        return _servers[key]
-
-
-@atexit.register
-def _stop_servers() -> None:
-    for (pid, *_), server in _servers.items():
-        if pid == os.getpid():
-            server.stop()

@@ -1,6 +1,7 @@
 """Syne Tune's contract, as far as it is the same for all back-ends whose trials are calls of a Python function."""
 
 import contextlib
+import itertools
 import shutil
 import time
 import uuid
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 
 from syne_tune.backend.trial_backend import TrialBackend
 from syne_tune.backend.trial_status import Status, Trial, TrialResult
-from syne_tune.constants import ST_WORKER_TIMESTAMP
+from syne_tune.constants import ST_CHECKPOINT_DIR, ST_WORKER_TIMESTAMP
 from syne_tune.util import dump_json_with_numpy, experiment_path
 
 from .function import as_python, check_arguments, fingerprint, pickle_function
@@ -135,6 +136,8 @@ class FunctionBackend(TrialBackend):
         folder.mkdir(parents=True, exist_ok=True)
         dump_json_with_numpy(config, folder / "config.json")
         arguments = {key: as_python(value) for key, value in config.items() if key in self.config_space}
+        if ST_CHECKPOINT_DIR in self._parameters:
+            arguments[ST_CHECKPOINT_DIR] = str(self.checkpoint_trial_path(trial_id).absolute())
         self._trials[trial_id] = self._start(trial_id, folder, arguments)
         self._trials[trial_id].silent = trial_id not in self._reported
 
@@ -144,17 +147,20 @@ class FunctionBackend(TrialBackend):
         """Waits for the end of a trial, but not for long; see the base class. Each report is returned once."""
         self._wait(trial_ids)
         self._update(trial_ids)
-        statuses, results = {}, []
+        statuses, results = {}, list[tuple[float, int, dict[str, Any]]]()
         for trial_id in trial_ids:
             if trial_id not in self._trial_dict:  # it could not be started
                 continue
             trial, known = self._trials[trial_id], self._trial_dict[trial_id]
             new, trial.reports = trial.reports, []
             if trial.status not in (Status.stopped, Status.paused):  # what came after a decision is not shown
-                results += [(trial_id, report) for report in new]
+                # A trial's reports stay in their order, though its clock be set back meanwhile.
+                stamps = itertools.accumulate((report[ST_WORKER_TIMESTAMP] for report in new), max)
+                results += [(stamp, trial_id, report) for stamp, report in zip(stamps, new, strict=True)]
             known.status = trial.status
             statuses[trial_id] = (Trial(trial_id, known.config, known.creation_time), trial.status)
-        return statuses, sorted(results, key=lambda result: result[1][ST_WORKER_TIMESTAMP])
+        results.sort(key=lambda result: result[0])
+        return statuses, [(trial_id, report) for _, trial_id, report in results]
 
     def _running(self) -> Iterator[int]:
         return (trial_id for trial_id, trial in self._trials.items() if trial.status == Status.in_progress)
@@ -166,6 +172,25 @@ class FunctionBackend(TrialBackend):
     def _stop_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
         if self._trials[trial_id].status == Status.in_progress:
             self._stop(trial_id, Status.stopped)
+
+    def _pause_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
+        if self._trials[trial_id].status == Status.in_progress:
+            self._stop(trial_id, Status.paused)
+
+    def _resume_trial(self, trial_id: int) -> None:
+        pass  # its log and its checkpoint are there
+
+    def checkpoint_trial_path(self, trial_id: int) -> Path:
+        """Where the trial keeps its checkpoints."""
+        return self.trial_path(trial_id) / "checkpoints"
+
+    def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
+        """Let a trial start from a copy of another one's checkpoint."""
+        shutil.copytree(self.checkpoint_trial_path(src_trial_id), self.checkpoint_trial_path(tgt_trial_id))
+
+    def delete_checkpoint(self, trial_id: int) -> None:
+        """Remove the trial's checkpoint; nothing if it has none."""
+        shutil.rmtree(self.checkpoint_trial_path(trial_id), ignore_errors=True)
 
     def stop_all(self) -> None:
         """Stop all trials in progress, and delete the checkpoints of all where that was asked for."""

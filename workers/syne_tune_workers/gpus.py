@@ -24,7 +24,7 @@ def visible_gpus() -> list[str]:
 
 def _listed_gpus() -> list[str]:
     try:
-        run = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, errors="replace", timeout=60)
+        run = subprocess.run(["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return []
     gpus: list[list[str]] = []  # for each, its parts

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 import weakref
@@ -35,6 +36,7 @@ from . import sources
 #: The returncode of work whose server was killed, or could not fork for it. No process has it as its exit code.
 LOST = 1000
 _LAST_WORDS = 50_000  # bytes of what a server printed
+_PATIENCE = 10.0  # seconds for a server to do what it was told: many times what a busy machine needs
 _PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a process gets when its parent ends
 
 
@@ -90,16 +92,20 @@ class Server:
         connection.wait([self._channel])  # an interrupt here loses nothing
         answer = self._receive()
         if not isinstance(answer, dict):
-            reason = answer or self._last_words()
+            reason = answer or self.last_words()
             self.stop()
             raise RuntimeError(reason)
         self._files = answer
 
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        self._output.seek(max(0, os.fstat(self._output.fileno()).st_size - _LAST_WORDS))
-        printed = self._output.read().decode(errors="replace")
-        return f"{printed}\nThe process that prepares ended with exit code {code}."
+    def last_words(self) -> str:
+        """What it printed at last, and its exit code; empty if it has not ended."""
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return ""
+        end = os.fstat(self._output.fileno()).st_size
+        printed = os.pread(self._output.fileno(), _LAST_WORDS, max(0, end - _LAST_WORDS)).decode(errors="replace")
+        return f"{printed}\nThe process that prepares, and that trials are forks of, ended with exit code {code}.\n"
 
     def start(self, function: Callable[..., Any], *arguments: Any) -> "Work":
         """Fork, and call `function(*arguments)` there."""
@@ -124,8 +130,12 @@ class Server:
         """End the server, and its work."""
         with self._lock:
             self._channel.close()
-        self._process.wait()
-        self._output.close()
+            try:
+                self._process.wait(timeout=_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self.hear()
 
     def hear(self) -> None:
         """Take what the server has said of its work until now."""
@@ -197,6 +207,27 @@ class Work:
         if self.returncode is None:
             self._server.kill(self._number)
 
+    def end(self) -> int:
+        """Kill it, and wait for that. A server that does not answer is killed, too, and all its work with it. Returns
+        `returncode`."""
+        self.kill()
+        patience = time.monotonic() + _PATIENCE
+        while (code := self.poll()) is None:
+            wait_for_news([self], 0.1)
+            if time.monotonic() > patience:  # somebody has stopped it, with SIGSTOP
+                self._server.stop()
+        return code
+
+    def reason(self) -> str:
+        """Why it failed, where it could not say that itself; else empty."""
+        if self.returncode == LOST:
+            lost = "The server process was killed, and its trials with it; or the machine can start no more processes."
+            return self._server.last_words() + lost
+        if self.returncode is not None and self.returncode < 0:
+            name = {number.value: number.name for number in signal.Signals}.get(-self.returncode, -self.returncode)
+            return f"The trial's process was killed by {name}: from outside, or out of memory."
+        return ""
+
 
 def wait_for_news(works: Sequence[Work], timeout: float) -> None:
     """Return when there is something new to `poll`, or after `timeout` seconds."""
@@ -209,6 +240,17 @@ def kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):  # Windows has no groups
         if pid:
             os.killpg(pid, signal.SIGKILL)
+
+
+def kill_tree(pid: int) -> None:
+    """End a process, its group, and all processes that came from it; nothing if there is none of this number."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):  # they may lead groups of their own
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    kill_group(pid)
+    with contextlib.suppress(ProcessLookupError):  # a fork of just now leads no group yet
+        os.kill(pid, signal.SIGKILL)
 
 
 # --- in the server ---------------------------------------------------------------------------------------------------
@@ -332,13 +374,13 @@ class _Forks:
                     pass
                 case "end", *_:
                     for pid in self._running.values():
-                        _kill(pid)
+                        kill_tree(pid)
                     return
                 case "start", number, function, arguments:
                     self._start(number, function, arguments)
                 case "kill", number:
                     if number in self._running:
-                        _kill(self._running[number])
+                        kill_tree(self._running[number])
                     else:  # it has ended; the driver may have been interrupted as it heard of that
                         self._tell(number, 0, LOST)
                 case "retire", *_:
@@ -421,15 +463,6 @@ class _Forks:
             self._driver.send((number, pid, code))
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(pid).children(recursive=True):  # they may lead groups of their own
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-    kill_group(pid)
-    os.kill(pid, signal.SIGKILL)  # a fork of just now leads no group yet; it is not reaped, so the number is its own
-
-
 # --- where forking is missing (Windows) or unsafe (macOS, whose system libraries run threads) ------------------------
 
 
@@ -455,6 +488,10 @@ class FreshProcesses:
         """The processes end with their driver by themselves."""
 
     retire = stop
+
+    def last_words(self) -> str:
+        """None: a process prepares for itself, and tells what goes wrong."""
+        return ""
 
     def start(self, function: Callable[..., Any], *arguments: Any) -> Work:
         """Call `function(*arguments)` in a process of its own, which prepares first."""

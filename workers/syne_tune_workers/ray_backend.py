@@ -1,12 +1,13 @@
 """The same trials on a Ray cluster: this machine, or many.
 
-A trial is a Ray task (Moritz et al., 2018, "Ray: A Distributed Framework for Emerging AI Applications", OSDI). Ray uses
-its worker processes again and again, so imports stay warm, and what trials share lies once on each node, in Ray's
-object store.
+A trial is a Ray task (Moritz et al., 2018, "Ray: A Distributed Framework for Emerging AI Applications", OSDI) that runs
+it in a fork of a warm process on its node. What trials share travels to a node once, through Ray's object store.
 """
 
+import itertools
 import pkgutil
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,17 +17,16 @@ import ray
 from ray.exceptions import NodeDiedError, RayError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from syne_tune.backend.trial_status import Status
+from syne_tune.constants import ST_CHECKPOINT_DIR
 
 from . import ray_trial
 from .function_backend import MAX_WAIT, FunctionBackend, FunctionTrial
-from .ray_cluster import alive_nodes, connect, label
+from .ray_cluster import alive_nodes, connect, is_here, label
 from .sources import search_path
 from .worker import Share
 
-#: Seconds that a stopped trial has until its next report. Then it is interrupted, which ends Python code and leaves its
-#: process warm; a second later the process is killed.
-GRACE = 5.0
-_SECONDS_TO_END = 1.0  # for a trial that has been interrupted
+#: Seconds in which a trial that was told to stop must end. Then its worker process is killed.
+GRACE = 20.0
 
 
 class RayBackend(FunctionBackend):
@@ -37,11 +37,10 @@ class RayBackend(FunctionBackend):
     its reports kept. It is not tried again: for random search the next configuration is as good. When a node dies, the
     run goes on with those that are left; a node that joins is used.
 
-    A trial shares its process with those before and after it, unlike one of `ForkserverBackend`: what it changes there
-    stays, but for the working directory, the environment and the handlers of loggers. A stopped trial ends at its next
-    report, and its process stays warm for the next one; see `GRACE` for a trial that does not report. Each report has a
-    field `node`, where it came from, unless the trial reports one of its own. Of what a trial prints, the driver gets
-    the reports, the first 4 MiB of each stream and its last 64 KiB.
+    Trials share no state: each is a fork of a process that has prepared, as with `ForkserverBackend`. Checkpoints, and
+    so pause and resume, work where all nodes are on this machine. Each report has a field `node`, where it came from,
+    unless the trial reports one of its own. Of what a trial prints, the driver gets the reports, the first 4 MiB of
+    each stream and its last 64 KiB.
 
     Give the tuner a short `sleep_time` (0 is fine): the end of a trial wakes it. Tuners may share a cluster, but don't
     know of each other: together they should not have more workers than it has places.
@@ -54,11 +53,12 @@ class RayBackend(FunctionBackend):
             which this process is connected or, if there is none, a new one: this machine, not open to others.
         preload: what worker processes prepare: names of modules to import, and `module:function` to call.
         share: what all trials share: pairs (`module:function` that makes it, `module:function` that takes it). The
-            first is called once, by the driver; what it returns travels to the nodes, and each process takes it there.
-            NumPy's arrays are not copied, and can't be written to.
+            first is called once, by the driver; what it returns travels to the nodes, and is taken in each process that
+            prepares. NumPy's arrays lie in memory once on each node, and can't be written to.
 
     Raises:
-        ValueError: the function can't be sent to another process, or its arguments and `config_space` don't match.
+        ValueError: the function can't be sent to another process, its arguments and `config_space` don't match, or it
+            takes an `st_checkpoint_dir` and the cluster has other machines.
         ConnectionError: no cluster answers at `address`.
     """
 
@@ -80,12 +80,20 @@ class RayBackend(FunctionBackend):
             raise ValueError(f"a trial needs CPUs or GPUs, not num_cpus={num_cpus} and num_gpus={num_gpus}")
         super().__init__(tune_function, config_space, preload, share)
         self.num_cpus, self.num_gpus, self.address = num_cpus, num_gpus, address
+        self._name_of_setup = uuid.uuid4().hex
         self._setup: Any = None  # in the object store, once its processes are warm
         self._inbox: Any = None
+        self._tasks: dict[int, _Trial] = {}  # by number: trials that hold a place
+        self._numbers = itertools.count()
         self._lost_nodes: set[str | None] = set()  # Ray itself believes in a dead node for another 20 s
         self._most_places = self._n_workers = 0
         self._asynchronous = False
         connect(address)
+        if ST_CHECKPOINT_DIR in self._parameters and not all(map(is_here, alive_nodes())):
+            raise ValueError(
+                f"{self._name} takes an {ST_CHECKPOINT_DIR}, but the cluster has other machines: a checkpoint would "
+                "have to be where every node can read it. Use ForkserverBackend, or leave checkpoints out."
+            )
 
     def places(self) -> int:
         """How many trials the cluster can run at a time, as it is now."""
@@ -109,24 +117,27 @@ class RayBackend(FunctionBackend):
         self._asynchronous = self._asynchronous if asynchronous is None else asynchronous
 
     def warm_up(self) -> None:
-        """Let as many processes of every node as it has places prepare, and check that they can load the function.
+        """Let as many processes of every node as it has places prepare, and check that they can start a trial.
 
-        Call it before `tuner.run()`: the wait is then no part of the run's budget. Called again, it returns at once.
+        Call it before `tuner.run()`: the wait is then no part of the run's budget. Called again, it is quick.
 
         Raises:
             RuntimeError: a node can't prepare, or can't load the function; the message names the node and says why.
         """
-        if self._setup is not None:
-            return
         connect(self.address)
-        shared = {pair: pkgutil.resolve_name(pair[0])() for pair in self.share}
-        setup = ray.put(ray_trial.Setup(self._function, self.preload, shared, search_path(), self.num_cpus))
-        here = _on(ray.get_runtime_context().get_node_id())
-        self._inbox = ray_trial.Inbox.options(**here).remote()  # type: ignore[attr-defined]
+        if self._setup is None:
+            values = [pkgutil.resolve_name(make)() for make, _ in self.share]
+            fixed = self._name_of_setup, self._function, self.preload, self.share, values
+            setup = ray.put(ray_trial.Setup(*fixed, search_path(), self.num_cpus))
+            here = _on(ray.get_runtime_context().get_node_id())
+            self._inbox = ray_trial.Inbox.options(**here).remote()  # type: ignore[attr-defined]
+        else:
+            setup = self._setup
         waiting: dict[Any, str] = {}
+        name = uuid.uuid4().hex
         for node in alive_nodes():
             n, task = self._places_on(node), ray_trial.warm_up.options(**_on(node["NodeID"]))
-            waiting |= {task.remote(setup, self._inbox, n): node["NodeID"] for _ in range(n)}
+            waiting |= {task.remote(setup, self._inbox, name, n): node["NodeID"] for _ in range(n)}
         for ref, node_id in waiting.items():
             try:
                 ray.get(ref, timeout=ray_trial.SECONDS_TO_WARM_UP)
@@ -136,61 +147,62 @@ class RayBackend(FunctionBackend):
                 raise RuntimeError(message) from None
         self._setup = setup
 
-    def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> "_Trial":
-        # A tuner without this back-end's `tuner_options` does not wait for the place of a trial that is being stopped.
-        self.check_workers(1 + sum(trial.status == Status.in_progress for trial in self._with_task().values()))
-        task = ray_trial.run.options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
-        return _Trial(folder, task.remote(trial_id, cloudpickle.dumps(arguments), self._setup, self._inbox))
+    def _is_ready(self) -> bool:
+        return self._setup is not None
 
-    def _with_task(self) -> dict[int, "_Trial"]:
+    def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> "_Trial":
+        while trial_id in self._with_task():  # it was paused, and has not ended yet
+            self._wait([])
+            self._update([])
+        # A tuner without this back-end's `tuner_options` does not wait for the place of a trial that is being stopped.
+        self.check_workers(1 + sum(trial.status == Status.in_progress for trial in self._tasks.values()))
+        task = ray_trial.run.options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
+        number = next(self._numbers)
+        ref = task.remote(number, cloudpickle.dumps(arguments), self._setup, self._inbox)
+        self._tasks[number] = trial = _Trial(folder, number, ref)
+        if trial_id in self._trials:
+            trial.reports = self._trials[trial_id].reports  # those of before that the tuner has not got yet
+        return trial
+
+    def _with_task(self) -> list[int]:
         """Trials that hold a place: one that has been stopped does, until its task ends."""
-        return {trial_id: trial for trial_id, trial in self._trials.items() if trial.ref is not None}
+        return [trial_id for trial_id, trial in self._trials.items() if trial.number in self._tasks]
 
     def _wait(self, trial_ids: list[int]) -> None:
         # A free worker is noticed at once, not at the next poll.
-        if tasks := [trial.ref for trial in self._with_task().values()]:
-            ray.wait(tasks, timeout=MAX_WAIT)
+        if self._tasks:
+            ray.wait([trial.ref for trial in self._tasks.values()], timeout=MAX_WAIT)
 
     def _update(self, trial_ids: list[int]) -> None:
-        running = {trial.ref: trial for trial in self._with_task().values()}
-        ended, _ = ray.wait([*running], num_returns=len(running), timeout=0) if running else ([], [])
-        outcomes = {ref: _outcome(ref) for ref in ended}  # before what they printed is fetched
+        numbers = {trial.ref: number for number, trial in self._tasks.items()}
+        ended, _ = ray.wait([*numbers], num_returns=len(numbers), timeout=0) if numbers else ([], [])
+        outcomes = {numbers[ref]: _outcome(ref) for ref in ended}  # before what they printed is fetched
         if self._setup is not None:
-            for trial_id, *piece in ray.get(self._inbox.empty.remote()):
-                self._trials[trial_id].receive(*piece)
-        for ref, (status, reason) in outcomes.items():
-            trial = running.pop(ref)
-            trial.end_task(status, reason)
+            for number, *piece in ray.get(self._inbox.empty.remote()):
+                if number in self._tasks:
+                    self._tasks[number].receive(*piece)
+        for number, (status, reason) in outcomes.items():
+            trial = self._tasks.pop(number)
+            if trial.status == Status.in_progress:
+                trial.finish(status, reason)
             if reason == _NODE_DIED:
                 self._lost_nodes.add(trial.node_id)
-        for trial in running.values():
-            trial.stop_if_late()
+        for trial in self._tasks.values():
+            if time.monotonic() > trial.stop_by:
+                trial.kill()
 
     def _stop(self, trial_id: int, status: str) -> None:
-        self._trials[trial_id].stop_by = time.monotonic() + GRACE
-        self._trials[trial_id].finish(status)
-        self._inbox.stop.remote(trial_id)
+        trial = self._trials[trial_id]
+        trial.stop_by = time.monotonic() + GRACE
+        trial.finish(status)
+        self._inbox.stop.remote(trial.number)
 
     def stop_all(self) -> None:
         """Stop all trials, and wait until none runs."""
         super().stop_all()
-        while self._with_task():
-            self.fetch_status_results([])
-
-    def pause_trial(self, trial_id: int, result: dict[str, Any] | None = None) -> None:
-        """Raises NotImplementedError: a checkpoint would have to be where every node can read it."""
-        # Not in `_pause_trial`, which is called when the trial's status has changed already.
-        raise NotImplementedError(_NO_CHECKPOINTS.format("pause"))
-
-    def _resume_trial(self, trial_id: int) -> None:
-        pass  # of a run that goes on (`take_over`): from its beginning
-
-    def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
-        """Raises NotImplementedError; see `pause_trial`."""
-        raise NotImplementedError(_NO_CHECKPOINTS.format("copy the checkpoint of"))
-
-    def delete_checkpoint(self, trial_id: int) -> None:
-        """Nothing: trials have none."""
+        while self._tasks:
+            self._wait([])
+            self._update([])
 
     def busy_trial_ids(self) -> list[tuple[int, str]]:
         """Trials that hold a place, as of the last `fetch_status_results`.
@@ -214,47 +226,40 @@ class RayBackend(FunctionBackend):
 
     def __getstate__(self) -> dict[str, Any]:
         # Saved with the tuner. What lies in the cluster is its driver's.
-        return self.__dict__ | {"_setup": None, "_inbox": None}
-
-
-_NO_CHECKPOINTS = (
-    "RayBackend can't {} a trial: its checkpoint would have to be where every node can read it. Use a scheduler that "
-    "only starts and stops trials, such as RandomSearch or ASHA with stopping, or ForkserverBackend on one machine."
-)
+        return self.__dict__ | {"_setup": None, "_inbox": None, "_tasks": {}}
 
 
 class _Trial(FunctionTrial):
-    """A trial and its task; `ref` is None when that has ended, or belonged to another driver."""
+    """A trial and its task, which has a number of its own: a trial that was paused gets another one."""
 
-    def __init__(self, folder: Path, ref: Any):
+    def __init__(self, folder: Path, number: int, ref: Any):
         super().__init__(folder)
-        self.ref = ref
+        self.number, self.ref = number, ref
         self.node: str | None = None  # what it is called
         self.node_id: str | None = None  # its number
+        self.pid = 0  # of Ray's worker process there
         self.stop_by = float("inf")  # on the monotonic clock
-        self._interrupted = False
-        for name in ray_trial.STREAMS.values():
-            (folder / name).write_bytes(b"")
+        for name in ray_trial.STREAMS:
+            (folder / name).touch()
 
-    def receive(self, node_id: str, name: str, content: bytes, reports: list[dict[str, Any]]) -> None:
+    def receive(self, where: tuple[str, int], name: str, content: bytes, reports: list[dict[str, Any]]) -> None:
         if self.node is None:
-            self.node, self.node_id = label(node_id), node_id
+            self.node_id, self.pid = where
+            self.node = label(self.node_id)
         with open(self.folder / name, "ab") as file:
             file.write(content)
         self.add([{"node": self.node} | report for report in reports])
 
-    def stop_if_late(self) -> None:
-        if time.monotonic() > self.stop_by:
-            ray.cancel(self.ref, force=self._interrupted)
-            self._interrupted, self.stop_by = True, time.monotonic() + _SECONDS_TO_END
-
-    def end_task(self, status: str, reason: str) -> None:
-        self.ref = None
-        if self.status == Status.in_progress:
-            self.finish(status, reason)
+    def kill(self) -> None:
+        """Kill Ray's worker process, which does not answer: somebody has stopped it."""
+        self.stop_by = time.monotonic() + GRACE
+        if self.node_id is None:
+            ray.cancel(self.ref, force=True)  # it has not begun
+        else:
+            ray_trial.kill.options(**_on(self.node_id)).remote(self.pid)
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"ref": None}
+        return super().__getstate__() | {"ref": None, "number": -1}
 
 
 _NODE_DIED = "The trial's node died, or left the cluster."
@@ -266,7 +271,8 @@ _REASONS = {
 
 def _outcome(ref: Any) -> tuple[str, str]:
     try:
-        return ray.get(ref), ""
+        status, reason = ray.get(ref)
+        return status, reason
     except RayError as error:
         return Status.failed, _REASONS.get(type(error), str(error))
 

@@ -98,6 +98,8 @@ def _loopback() -> Iterator[None]:
     That belief is the constant below. Ray reads it from the environment when it is imported, once for the process; a
     public argument of `ray.init` for the address to listen on would replace this.
     """
+    # Nor does it need uv's environment to be copied to workers, which are on this machine and have it.
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
         yield
@@ -127,6 +129,11 @@ _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTI
 def alive_nodes() -> list[dict[str, Any]]:
     """What Ray says of each node that it believes alive; a dead one for another 20 s."""
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+def is_here(node: dict[str, Any]) -> bool:
+    """Whether a node is on this machine, which has its files."""
+    return bool(node["NodeManagerHostname"] == socket.gethostname())
 
 
 def label(node_id: str) -> str:

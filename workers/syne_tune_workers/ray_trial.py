@@ -1,46 +1,49 @@
-"""A trial on a node of a Ray cluster: what runs in Ray's worker processes."""
+"""A trial on a node of a Ray cluster: what runs in Ray's worker processes, and the inbox that holds what they send.
+
+Ray uses a worker process again and again. So a trial does not run in it, but in a fork of a warm server that belongs to
+it, as with `ForkserverBackend`: a task starts the trial, sends on what it prints, and ends with it.
+"""
 
 import contextlib
-import ctypes
-import functools
-import importlib
-import logging
+import fcntl
 import os
-import pkgutil
+import shutil
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import cloudpickle
-import psutil
+import joblib
 import ray
-from syne_tune import Reporter
 from syne_tune.backend.trial_status import Status
 
-from . import sources, worker
+from . import servers, sources, worker
+from .processes import FreshProcesses, Server, Work, kill_tree, wait_for_news
 from .reports import Excerpt
 
 #: Seconds in which the processes of all nodes must be ready. Many, because Ray runs them at niceness 15: on a node that
 #: computes something else, they get a thirtieth of a core.
 SECONDS_TO_WARM_UP = 600.0
-#: Seconds after which what a trial printed, without a report, is on its way to the driver.
-PRINT_INTERVAL = 0.2
-STREAMS = {1: "std.out", 2: "std.err"}  # file descriptor -> file
+#: Seconds after which what a trial printed is on its way to the driver.
+INTERVAL = 0.05
+#: Seconds after which a trial that prints nothing asks whether it is to go on.
+SECONDS_TO_STOP = 0.2
+STREAMS = "std.out", "std.err"
 
 
 @dataclass
 class Setup:
     """What the trials of a back-end have in common: their function, and what their processes prepare."""
 
+    name: str  # no other one has it
     function: bytes
     preload: tuple[str, ...]
-    shared: dict[worker.Share, Any]  # with the values that were made
+    share: tuple[worker.Share, ...]
+    values: list[Any]  # that were made for `share`
     paths: list[str]  # where the driver finds modules
     num_cpus: float
 
@@ -52,213 +55,149 @@ class Inbox:
     def __init__(self) -> None:
         self._content: list[tuple[Any, ...]] = []
         self._stopped: set[int] = set()
-        self._arrived: Counter[str] = Counter()
+        self._arrived = Counter[str]()
 
-    def put(self, trial_id: int, node_id: str, name: str, content: bytes, reports: list[dict[str, Any]]) -> bool:
-        """Take the next piece of a trial's file, and the reports that it has. Returns whether the trial is to go on."""
-        self._content.append((trial_id, node_id, name, content, reports))
-        return trial_id not in self._stopped
+    def put(
+        self, number: int, where: tuple[str, int], name: str, content: bytes, reports: list[dict[str, Any]]
+    ) -> bool:
+        """Take the next piece of a trial's file, and the reports that it has. Returns whether the trial is to go on.
+
+        Args:
+            number: of the task.
+            where: the node, and the number of the worker process there.
+        """
+        self._content.append((number, where, name, content, reports))
+        return number not in self._stopped
 
     def empty(self) -> list[tuple[Any, ...]]:
         """The arguments of each `put` since the last call, in order."""
         content, self._content = self._content, []
         return content
 
-    def stop(self, trial_id: int) -> None:
-        """Let `put` tell this trial to end."""
-        self._stopped.add(trial_id)
+    def stop(self, number: int) -> None:
+        """Let `put` tell this task to end."""
+        self._stopped.add(number)
 
-    def arrived(self, node_id: str, n_new: int = 0) -> int:
-        """How many processes of this node have prepared, or failed to, with these new ones."""
-        self._arrived[node_id] += n_new
-        return self._arrived[node_id]
+    def arrived(self, where: str, n_new: int = 0) -> int:
+        """How many processes have come to this place, with these new ones."""
+        self._arrived[where] += n_new
+        return self._arrived[where]
 
 
 @ray.remote(max_retries=0)
-def warm_up(setup: Setup, inbox: Any, n: int) -> None:
-    """Waits until `n` of these tasks are warm on this node, so that each is in a process of its own."""
-    node_id = ray.get_runtime_context().get_node_id()
+def warm_up(setup: Setup, inbox: Any, name: str, n: int) -> None:
+    """Waits until `n` tasks of this name are warm on this node, so that each is in a process of its own."""
+    place = f"{name} {ray.get_runtime_context().get_node_id()}"
+    folder = Path(tempfile.gettempdir()) / f"syne-tune-{place.replace(' ', '-')}"
+    folder.mkdir(exist_ok=True)
     try:
-        _prepare(setup)
-        cloudpickle.loads(setup.function)
+        server = _server(setup, folder)
+        log = Path(folder) / str(os.getpid())
+        if server.start(worker.run, _job(setup, None, log, log)).wait() != 0:
+            raise RuntimeError(log.read_text(encoding="utf-8", errors="replace"))
     finally:  # the others need not wait for a process that fails
-        ray.get(inbox.arrived.remote(node_id, 1))
+        ray.get(inbox.arrived.remote(place, 1))
     until = time.monotonic() + SECONDS_TO_WARM_UP / 2
-    while time.monotonic() < until and ray.get(inbox.arrived.remote(node_id)) < n:
+    while time.monotonic() < until and ray.get(inbox.arrived.remote(place)) < n:
         time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)  # each has mapped what it needs of it
 
 
 @ray.remote(max_retries=0)
-def run(trial_id: int, arguments: bytes, setup: Setup, inbox: Any) -> str:
-    """A trial, from its first line to its last. Returns its status.
+def run(number: int, arguments: bytes, setup: Setup, inbox: Any) -> tuple[str, str]:
+    """A trial, from its first line to its last. Returns its status, and why it failed if it can't say that itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = _ready.get(setup.name)
+        if server is None or not server.is_alive():  # a process that was not there when the others got warm
+            server = _server(setup, Path(folder))
+        output = [_Stream(Path(folder) / name) for name in STREAMS]
+        job = _job(setup, arguments, *(stream.path for stream in output))
+        where = ray.get_runtime_context().get_node_id(), os.getpid()
 
-    It shares its process with those before and after it. What it changes there stays, but for the working directory,
-    the environment, the standard streams and the handlers of loggers; the processes that it has started end.
-    """
-    status: str = Status.completed
-    with Output(trial_id, inbox), _as_it_was():
-        try:
-            _prepare(setup)
-            cloudpickle.loads(setup.function)(**cloudpickle.loads(arguments))
-        except Stopped:
-            status = Status.stopped
-        except BaseException as error:  # an exit, too, must not end the process
-            if not isinstance(error, SystemExit) or error.code:
-                traceback.print_exception(error)
-                status = Status.failed
-    return status
+        def put(*piece: Any) -> bool:
+            return bool(ray.get(inbox.put.remote(number, where, *piece)))
 
-
-# --- a process, and the trials that share it -------------------------------------------------------------------------
-
-_ready: set[Any] = set()  # what this process has prepared
-
-
-def _prepare(setup: Setup) -> None:
-    sys.path += [path for path in setup.paths if path not in sys.path]
-    _forget_edited_modules()
-    _set_allocator()
-    worker.prepare([name for name in setup.preload if name not in _ready])
-    for pair, value in setup.shared.items():
-        if pair not in _ready:
-            pkgutil.resolve_name(pair[1])(value)
-    _ready.update(setup.preload, setup.shared)
-    worker.draw_own_numbers()
-    worker.set_threads(max(1, int(setup.num_cpus)))
+        goes_on = put(STREAMS[0], b"", [])  # the driver learns where the trial is
+        with _ended(server.start(worker.run, job)) as work:
+            asked = time.monotonic()
+            while goes_on and work.poll() is None:
+                wait_for_news([work], INTERVAL)
+                pieces = [piece for stream in output for piece in stream.new()]
+                if not pieces and time.monotonic() > asked + SECONDS_TO_STOP:
+                    pieces = [(STREAMS[0], b"", [])]
+                for piece in pieces:
+                    goes_on, asked = put(*piece), time.monotonic()
+        for stream in output:
+            for piece in stream.rest():
+                put(*piece)
+    if not goes_on:
+        return Status.stopped, ""
+    return (Status.failed if work.returncode else Status.completed), work.reason()
 
 
-_seen: dict[str, int] = {}  # file of a module -> when it was modified
-
-
-def _forget_edited_modules() -> None:
-    """So that they are imported anew, and with them all modules of the reader's: any may hold what they defined."""
-    now = sources.own_files()
-    if all(_seen.setdefault(file, when) == when for file, when in now.items()):
-        return
-    for name, module in [*sys.modules.items()]:
-        file = str(getattr(module, "__file__", None))
-        if file in now and os.path.dirname(file) != os.path.dirname(__file__):
-            del sys.modules[name]
-    _seen.clear()
-    _ready.clear()
-    importlib.invalidate_caches()
-
-
-def _set_allocator() -> None:
-    """What `ALLOCATOR` says, in a process that has started already."""
-    options = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_MMAP_THRESHOLD_": -3}  # as in glibc's malloc.h
-    with contextlib.suppress(OSError, AttributeError):  # not glibc
-        for name, value in worker.ALLOCATOR.items():
-            ctypes.CDLL("libc.so.6").mallopt(options[name], int(value))
+@ray.remote(max_retries=0)
+def kill(pid: int) -> None:
+    """Kill a worker process of this node, whatever it does, with its server and its trial."""
+    kill_tree(pid)
 
 
 @contextlib.contextmanager
-def _as_it_was() -> Iterator[None]:
-    children, environment, folder = _children(), dict(os.environ), os.open(".", os.O_RDONLY)
-    handlers = {logger: logger.handlers[:] for logger in _loggers()}
+def _ended(work: Work) -> Iterator[Work]:
     try:
-        yield
+        yield work
     finally:
-        for child in _children() - children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        os.environ.clear()
-        os.environ.update(environment)
-        os.fchdir(folder)
-        os.close(folder)
-        for logger in _loggers():
-            logger.handlers[:] = handlers.get(logger, [])
+        work.end()
 
 
-def _children() -> set[psutil.Process]:
-    return {*psutil.Process().children(recursive=True)}
+_ready: dict[str, Server | FreshProcesses] = {}  # name of a setup -> the server of this process
 
 
-def _loggers() -> list[logging.Logger]:
-    return [logging.getLogger(), *map(logging.getLogger, [*logging.root.manager.loggerDict])]
+def _server(setup: Setup, folder: Path) -> Server | FreshProcesses:
+    """A server on today's code. What is shared lies in this folder of the node meanwhile, once for all processes."""
+    sys.path += [path for path in setup.paths if path not in sys.path]
+
+    def made() -> str:
+        file = folder / "shared"
+        with open(folder / "lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                joblib.dump(setup.values, folder / "part")
+                (folder / "part").rename(file)
+        return str(file)
+
+    _ready[setup.name] = servers.current(setup.preload, setup.share, made)
+    return _ready[setup.name]
 
 
-# --- what a trial prints and reports ---------------------------------------------------------------------------------
+def _job(setup: Setup, arguments: bytes | None, stdout: Path, stderr: Path) -> worker.Job:
+    threads = {"OMP_NUM_THREADS": str(max(1, int(setup.num_cpus)))}
+    environment = dict(os.environ) | threads
+    return worker.Job(
+        setup.function, arguments, str(stdout), str(stderr), environment, os.getcwd(), sources.search_path()
+    )
 
 
-class Stopped(BaseException):
-    """Ends a trial at its report. No `except Exception` of an objective catches it."""
+class _Stream:
+    """A file of what a trial prints: reports are sent at once, the rest soon, and of a lot an excerpt, so that no trial
+    costs the driver more than that."""
 
+    def __init__(self, path: Path):
+        self.path, self._excerpt = path, Excerpt()
+        path.touch()
 
-class Output:
-    """Takes what the trial and its child processes print, and sends it on: reports at once and as dicts, the rest soon,
-    and of a lot an excerpt, so that no trial costs the driver more than that.
+    def new(self) -> Iterator[tuple[str, bytes, list[dict[str, Any]]]]:
+        """What is to be sent of what came since the last call."""
+        with open(self.path, "rb") as file:
+            file.seek(self._excerpt.length)
+            while content := file.read(2**20):
+                kept, reports = self._excerpt.feed(content)
+                if kept:
+                    yield self.path.name, kept, reports if self.path.name == STREAMS[0] else []
 
-    When the driver is gone, so is its inbox, and Ray ends this process.
-    """
-
-    def __init__(self, trial_id: int, inbox: Any):
-        self._put = functools.partial(inbox.put.remote, trial_id, ray.get_runtime_context().get_node_id())
-        self._goes_on = True
-        self._sending, self._closed = threading.Lock(), threading.Event()
-
-    def __enter__(self) -> "Output":
-        self._before = {fd: os.dup(fd) for fd in STREAMS}, sys.stdout, sys.stderr
-        self._files = {fd: tempfile.TemporaryFile() for fd in STREAMS}  # noqa: SIM115
-        self._excerpts = {fd: Excerpt() for fd in STREAMS}
-        for fd, file in self._files.items():
-            os.dup2(file.fileno(), fd)
-        text: dict[str, Any] = {"buffering": 1, "encoding": "utf-8", "errors": "replace", "closefd": False}
-        self._streams = [open(fd, "w", **text) for fd in STREAMS]  # noqa: SIM115
-        sys.stdout, sys.stderr = self._streams
-        self._call_reporter, Reporter.__call__ = Reporter.__call__, self._reporter()
-        self._put("std.out", b"", [])  # the driver learns where the trial is
-        threading.Thread(target=self._send_soon, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        Reporter.__call__ = self._call_reporter
-        self._closed.set()
-        for stream in self._streams:
-            with contextlib.suppress(ValueError, OSError):  # the trial may have closed it
-                stream.flush()
-        descriptors, sys.stdout, sys.stderr = self._before
-        for fd, before in descriptors.items():
-            os.dup2(before, fd)
-            os.close(before)
-        self._send_new()
-        with self._sending:
-            for fd, file in self._files.items():
-                if tail := self._excerpts[fd].end(self._read(fd, max(0, self._excerpts[fd].length - Excerpt.TAIL))):
-                    self._send(fd, tail, [])
-                file.close()
-
-    def _reporter(self) -> Any:
-        """`Reporter.__call__` for this trial."""
-        call, process, thread = Reporter.__call__, os.getpid(), threading.current_thread()
-        of_earlier_trials = {*threading.enumerate()} - {thread}
-
-        def report(reporter: Reporter, **values: Any) -> None:
-            if threading.current_thread() in of_earlier_trials:
-                raise SystemExit  # ends this thread, without a word in the trial's standard error
-            call(reporter, **values)  # prints it
-            if os.getpid() == process:  # a fork of it can't use Ray: `_send_soon` finds the report
-                self._send_new()
-                if not self._goes_on:
-                    raise Stopped
-
-        return report
-
-    def _send_soon(self) -> None:
-        while not self._closed.wait(PRINT_INTERVAL):
-            self._send_new()
-
-    def _send_new(self) -> None:
-        with self._sending:
-            for fd in STREAMS:
-                while content := self._read(fd, self._excerpts[fd].length):
-                    self._send(fd, *self._excerpts[fd].feed(content))
-
-    def _read(self, fd: int, position: int) -> bytes:
-        with contextlib.suppress(ValueError):  # closed meanwhile
-            return os.pread(self._files[fd].fileno(), 2**20, position)
-        return b""
-
-    def _send(self, fd: int, content: bytes, reports: list[dict[str, Any]]) -> None:
-        if content:
-            self._goes_on = ray.get(self._put(STREAMS[fd], content, reports if fd == 1 else []))
+    def rest(self) -> Iterator[tuple[str, bytes, list[dict[str, Any]]]]:
+        """When the trial has ended: what is new, and the end of what was left out."""
+        yield from self.new()
+        with open(self.path, "rb") as file:
+            file.seek(max(0, self._excerpt.length - Excerpt.TAIL))
+            if tail := self._excerpt.end(file.read(Excerpt.TAIL)):
+                yield self.path.name, tail, []

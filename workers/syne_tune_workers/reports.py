@@ -1,5 +1,6 @@
 """Finds the reports of Syne Tune's `Reporter` in what a trial prints."""
 
+import contextlib
 import io
 import json
 import os
@@ -67,24 +68,23 @@ class Excerpt:
 
 
 def _reports_in(lines: list[bytes]) -> list[dict[str, Any]]:
-    # Threads that report at the same time may share a line.
-    texts = [text for line in lines for text in line.split(_TAG)]
-    return [report for text in texts if (report := _parse(text)) is not None]
+    found, tag = [], _TAG.decode()
+    for line in lines:
+        text, at = line.decode(errors="replace"), 0
+        while (begin := text.find(tag, at)) >= 0:  # threads that report at the same time may share a line
+            at = begin + len(tag)
+            with contextlib.suppress(ValueError, RecursionError):  # not JSON
+                report, at = _JSON.raw_decode(text, at)  # what is quoted in a report is no report
+                if isinstance(report, dict) and isinstance(report.get(ST_WORKER_TIMESTAMP), float):
+                    found.append(report)
+    return found
 
 
-def _parse(text: bytes) -> dict[str, Any] | None:
-    try:
-        report = json.loads(text, parse_int=_parse_int)
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, or too large for Python
-        return None
-    is_report = isinstance(report, dict) and isinstance(report.get(ST_WORKER_TIMESTAMP), float)
-    return report if is_report else None
+def _parse_int(digits: str) -> int | str:
+    return int(digits) if len(digits) <= 300 else digits  # else it is too large to be computed with
 
 
-def _parse_int(digits: str) -> int:
-    if len(digits) > 4300:  # Python's own limit, which a trial can lift for its process
-        raise ValueError(f"{len(digits)} digits")
-    return int(digits)
+_JSON = json.JSONDecoder(parse_int=_parse_int)
 
 
 class Log:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cloudpickle
+import joblib
 
 # A training step allocates and frees a few MB again and again. By default glibc returns them to the kernel each time,
 # and pays a page fault for each page that comes back. Read when a process starts; 32 MB is the first one's maximum.
@@ -27,24 +28,11 @@ def check_names(preload: Sequence[str], share: Sequence[Share]) -> None:
             raise ValueError(f"share is a list of pairs ('module:makes', 'module:takes') of functions, not of {pair!r}")
 
 
-def prepare(preload: Sequence[str]) -> None:
-    """Import each `module`, and call each `module:function`, in this order."""
-    for name in preload:
-        found = pkgutil.resolve_name(name)
-        if ":" in name:
-            found()
-
-
-def number_of_threads() -> int:
-    """What OMP_NUM_THREADS says, 1 where it says nothing: a list of numbers has one for each level of nesting."""
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) else 1
-
-
-def set_threads(n_threads: int) -> None:
-    """Of PyTorch, where it is imported."""
+def set_threads() -> None:
+    """Of PyTorch, where it is imported: what OMP_NUM_THREADS says, 1 where it says nothing."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # of a list: one for each level of nesting
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(n_threads)
+        sys.modules["torch"].set_num_threads(int(first) if first.isdecimal() and int(first) else 1)
 
 
 def draw_own_numbers() -> None:
@@ -77,7 +65,7 @@ def run(job: Job) -> None:
     os.chdir(job.folder)
     sys.path[:] = job.paths
     draw_own_numbers()
-    set_threads(number_of_threads())
+    set_threads()
     function = cloudpickle.loads(job.function)
     if job.arguments is not None:
         function(**cloudpickle.loads(job.arguments))
@@ -92,8 +80,13 @@ def _redirect(stdout: str, stderr: str) -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def prepare_all(preload: Sequence[str], share: Sequence[Share]) -> None:
-    """All that a warm process prepares; what it shares is made here."""
-    prepare(["syne_tune", *preload])  # Syne Tune would take each fork 25 ms to import
-    for make, take in share:
-        pkgutil.resolve_name(take)(pkgutil.resolve_name(make)())
+def prepare_all(preload: Sequence[str], share: Sequence[Share], made: str | None = None) -> None:
+    """All that a warm process prepares: import each `module`, and call each `module:function`, in this order; then let
+    what is shared be taken. It is made here, or lies in the file `made`, from where arrays are not copied."""
+    for name in ["syne_tune", *preload]:  # Syne Tune would take each fork 25 ms to import
+        found = pkgutil.resolve_name(name)
+        if ":" in name:
+            found()
+    values = joblib.load(made, mmap_mode="r") if made else [pkgutil.resolve_name(make)() for make, _ in share]
+    for (_, take), value in zip(share, values, strict=True):
+        pkgutil.resolve_name(take)(value)

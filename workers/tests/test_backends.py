@@ -1,5 +1,7 @@
 """The contract of our back-ends, with real processes. Objectives are quick: it is the back-end that is under test."""
 
+import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -7,6 +9,7 @@ import threading
 import time
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -24,6 +27,7 @@ from backend_helpers import (
     report_epochs,
     run_tuner,
     start_program,
+    wait_for,
     wait_for_end,
     wait_for_results,
     wait_until_ended,
@@ -31,7 +35,7 @@ from backend_helpers import (
 from syne_tune import StoppingCriterion, Tuner
 from syne_tune.config_space import choice, randint, uniform
 from syne_tune.optimizer.baselines import ASHA, RandomSearch
-from syne_tune_workers import forkserver_backend, function_backend, ray_backend
+from syne_tune_workers import forkserver_backend, function_backend
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -124,12 +128,15 @@ def test_trials_end_with_the_driver(name_of_backend, folder, how):
 def test_what_trials_share_is_not_copied(backend_for):
     def objective(x):
         import backend_helpers
-        import psutil
         from syne_tune import Reporter
 
-        before = psutil.Process().memory_full_info().uss
+        def own():  # what it has written; what it has only read is the file's, or the server's
+            lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+            return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Private_Dirty:"))
+
+        before = own()
         total = backend_helpers.numbers.sum()
-        Reporter()(epoch=1, error=x, total=total, own=(psutil.Process().memory_full_info().uss - before) / 2**20)
+        Reporter()(epoch=1, error=x, total=total, own=own() - before)
 
     share = [("backend_helpers:make_numbers", "backend_helpers:take_numbers")]
     reports = Run(run_tuner(backend_for(objective, share=share), max_trials=2)).reports
@@ -148,7 +155,7 @@ def test_synchronous_scheduling_waits_for_the_batch(backend_for):
 
 
 @pytest.mark.slow
-def test_asha_stops_trials(backend_for, folder, monkeypatch):
+def test_asha_stops_trials(backend_for, folder):
     def objective(x, heard):
         from syne_tune import Reporter
 
@@ -156,7 +163,6 @@ def test_asha_stops_trials(backend_for, folder, monkeypatch):
         for epoch in range(1, 10):
             report_and_wait(report, heard, epoch=epoch, error=x / epoch)
 
-    monkeypatch.setattr(ray_backend, "GRACE", 1)  # at the end of the run trials wait to be heard
     space = SPACE | {"heard": str(folder.parent / "heard")}
     scheduler = ASHA(space, metric="error", time_attr="epoch", max_t=9, grace_period=1, reduction_factor=3)
     heard = Heard(space["heard"])
@@ -191,6 +197,49 @@ def test_a_trial_that_another_driver_began_starts_again(backend_for, tmp_path):
     assert "from before\n" not in backend.stdout(0)
     assert not (tmp_path / "7").exists(), "nobody knows of that trial"
     assert backend.start_trial({"x": 0.25}).trial_id == 1
+
+
+def count_with_checkpoints(x, file, st_checkpoint_dir):
+    from syne_tune import Reporter
+
+    kept = Path(st_checkpoint_dir, "epoch")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    report = Reporter()
+    for epoch in itertools.count(int(kept.read_text()) + 1 if kept.exists() else 1):
+        kept.write_text(str(epoch))
+        report(epoch=epoch, error=x, pid=os.getpid())
+        if Path(file).exists():
+            return
+        time.sleep(0.05)
+
+
+def test_a_trial_is_paused_and_goes_on_from_its_checkpoint_or_anothers(backend_for, go):
+    space = SPACE | {"file": str(go)}
+    backend = backend_for(count_with_checkpoints, space)
+    found = {0: [], 1: []}
+
+    def wait_until(trial_id, epoch):
+        def has_come():
+            for n, report in backend.fetch_status_results(backend.trial_ids)[1]:
+                found[n].append(report["epoch"])
+            return found[trial_id] and found[trial_id][-1] >= epoch
+
+        wait_for(has_come, LONG, "reports")
+
+    backend.start_trial({"x": 0.5, "file": str(go)})
+    wait_until(0, 3)
+    backend.pause_trial(0)
+    backend.resume_trial(0)
+    assert (0, "InProgress") in backend.busy_trial_ids()
+    wait_until(0, found[0][-1] + 5)
+    copied = found[0][-1]
+    backend.start_trial({"x": 0.5, "file": str(go)}, checkpoint_trial_id=0)
+    wait_until(1, 1)
+    go.touch()
+    for trial_id, first in ((0, 1), (1, copied)):
+        status, reports = wait_for_end(backend, trial_id)
+        epochs = found[trial_id] + [report["epoch"] for report in reports]
+        assert status == "Completed" and epochs == sorted(set(epochs)) and epochs[0] >= first
 
 
 def test_arguments_arrive_as_python_values(backend_for, tmp_path):

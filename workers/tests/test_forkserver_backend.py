@@ -13,6 +13,7 @@ from backend_helpers import (
     SPACE,
     Heard,
     Run,
+    alive,
     allow,
     assert_failed_alone,
     assert_nothing_lost_or_doubled,
@@ -30,7 +31,7 @@ from backend_helpers import (
 )
 from syne_tune import StoppingCriterion
 from syne_tune.optimizer.schedulers import PopulationBasedTraining
-from syne_tune_workers import ForkserverBackend, forkserver_backend, sources, worker
+from syne_tune_workers import ForkserverBackend, forkserver_backend, processes, servers, sources, worker
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -51,7 +52,7 @@ def pids_of(backend):
 
 
 def server_of(backend):
-    return forkserver_backend._server(backend.preload, backend.share)
+    return servers.current(backend.preload, backend.share)
 
 
 # --- one trial's fate is its own -------------------------------------------------------------------------------------
@@ -88,6 +89,40 @@ def test_the_server_is_killed(go):
     assert len(run.finished) >= 4
     assert all("server process was killed" in backend.stderr(trial_id)[-1] for trial_id in range(2))
     wait_until_ended(first + pids_of(backend))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", ["the trial", "the server"])
+def test_a_process_that_is_stopped_holds_up_nobody(go, monkeypatch, stopped):
+    monkeypatch.setattr(processes, "_PATIENCE", 1)
+    backend = endless(go, preload=["json.tool", __name__])
+    backend.start_trial({"x": 0.5, "file": str(go)})
+    wait_for_trial(backend, 0)
+    trial, server = pids_of(backend)[0], server_of(backend).pid
+    os.kill(trial if stopped == "the trial" else server, signal.SIGSTOP)
+    backend.stop_all()
+    wait_until_ended([trial])
+    assert stopped == "the trial" or not alive([server])
+    go.touch()
+    assert wait_for_end(backend, backend.start_trial({"x": 0.5, "file": str(go)}).trial_id)[0] == "Completed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGRTMIN + 6, -100, 300])
+def test_what_ends_a_trial_is_told_as_it_was(number):
+    """A signal without a name, or exit codes that could be taken for another end."""
+
+    def objective(x, number):
+        from syne_tune import Reporter
+
+        Reporter()(error=x)
+        if number == signal.SIGRTMIN + 6:
+            os.kill(os.getpid(), number)
+        sys.exit(number)
+
+    backend = backend_for(objective, SPACE | {"number": number})
+    assert wait_for_end(backend, backend.start_trial({"x": 0.5, "number": number}).trial_id)[0] == "Failed"
+    said = f"killed by {number}: " if number == signal.SIGRTMIN + 6 else ""
+    assert said in "".join(backend.stderr(0)) and (said or not backend.stderr(0))
 
 
 # --- no shared state -------------------------------------------------------------------------------------------------
@@ -193,20 +228,6 @@ def test_the_checkpoint_of_a_stopped_trial_is_deleted_at_once_and_of_a_paused_on
     assert not backend.checkpoint_trial_path(paused).exists()
 
 
-def test_pause_and_resume(go):
-    backend = endless(go)
-    trial = backend.start_trial({"x": 0.5, "file": str(go)})
-    wait_for_trial(backend, 0)
-    backend.pause_trial(trial.trial_id)
-    assert backend.busy_trial_ids() == []
-    wait_until_ended(pids_of(backend))
-    backend.resume_trial(trial.trial_id)
-    assert backend.busy_trial_ids() == [(0, "InProgress")]
-    go.touch()
-    status, _ = wait_for_end(backend, 0)
-    assert status == "Completed"
-
-
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -223,8 +244,8 @@ def test_without_fork_trials_are_fresh_processes(monkeypatch):
 
         Reporter()(epoch=1, error=x)
 
-    monkeypatch.setattr(forkserver_backend.sys, "platform", "darwin")
-    monkeypatch.setattr(forkserver_backend, "_servers", {})
+    monkeypatch.setattr(servers.sys, "platform", "darwin")
+    monkeypatch.setattr(servers, "_servers", {})
     with pytest.warns(UserWarning, match="missing or unsafe on darwin") as caught:
         tuner = run_tuner(backend_for(objective, preload=()), max_trials=2)
     assert sum("missing or unsafe" in str(warning.message) for warning in caught) == 1

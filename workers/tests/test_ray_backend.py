@@ -1,5 +1,6 @@
 """What is RayBackend's own, beside the contract in test_backends.py: on one cluster of three nodes, on this machine."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 
 import dill
+import psutil
 import pytest
 import ray
 from backend_helpers import (
@@ -87,12 +89,15 @@ def pids_of(backend):
 # --- nodes and workers that die --------------------------------------------------------------------------------------
 
 
-def test_a_killed_worker_fails_one_trial(cluster, go):
+@pytest.mark.parametrize("whose", ["trial", "worker"])
+def test_a_killed_process_fails_one_trial(cluster, go, whose):
     backend = endless_on(cluster, go)
     tuning = in_background(backend, max_trials=4, n_workers=3)
     wait_for_trial(backend, 0)
-    os.kill(pids_of(backend)[0], signal.SIGKILL)
+    (trial,) = pids_of(backend)[:1]
+    os.kill(trial if whose == "trial" else backend._trials[0].pid, signal.SIGKILL)
     wait_for(lambda: backend._trials[0].status == "Failed", LONG, "its end")
+    wait_until_ended([trial])
     go.touch()
     assert_failed_alone(Run(tuning.result()), 0)
     assert "process was killed" in backend.stderr(0)[-1]
@@ -167,7 +172,7 @@ def test_a_node_is_removed_and_another_one_joins(cluster, go):
 
     def fetch_and_count(trial_ids):
         found = fetch(trial_ids)
-        samples.append((backend._trials[lost].status, len(backend._with_task()), backend.places()))
+        samples.append((backend._trials[lost].status, len(backend._tasks), backend.places()))
         return found
 
     backend.fetch_status_results = fetch_and_count
@@ -197,47 +202,38 @@ def test_a_node_is_removed_and_another_one_joins(cluster, go):
 # --- trials that are stopped, and drivers that end -------------------------------------------------------------------
 
 
-def test_a_stopped_trial_ends_at_its_report_and_its_process_stays_warm(cluster, go, monkeypatch):
-    monkeypatch.setattr(ray_backend, "GRACE", LONG)  # it is not interrupted
-    backend = started_on(cluster, report_until, file=str(go))
-    backend.stop_trial(0)
-    backend.stop_all()
-    assert not backend._trials[0]._interrupted
-    assert alive(pids_of(backend)) == pids_of(backend)
-    backend.start_trial({"x": 0.5, "file": str(go)})
-    wait_for_report(backend)
-    go.touch()
-    assert wait_for_end(backend, 1)[0] == "Completed"
+@pytest.mark.parametrize("stopped", ["the trial catches all", "the trial", "the server", "the worker"])
+def test_a_trial_ends_when_it_is_stopped_whatever_it_does(cluster, monkeypatch, stopped):
+    """Or whichever of its processes does nothing any more."""
 
-
-#: What can be interrupted is: Python code can, but not a wait in the system, and not what catches everything.
-HANGING = {"busy": "stays warm", "asleep": "is killed", "stubborn": "is killed"}
-
-
-@pytest.mark.parametrize("kind", HANGING)
-def test_a_trial_that_hangs_is_stopped_by_force(cluster, monkeypatch, kind):
     def objective(x):
         from syne_tune import Reporter
 
         Reporter()(epoch=1, error=x, pid=os.getpid())
         while True:
-            try:
-                time.sleep(10 * LONG if kind == "asleep" else 0.01)
-            except BaseException:
-                if kind != "stubborn":
-                    raise
+            with contextlib.suppress(BaseException):
+                time.sleep(LONG)
 
     monkeypatch.setattr(ray_backend, "GRACE", 1)
-    if HANGING[kind] == "stays warm":
-        monkeypatch.setattr(ray_backend, "_SECONDS_TO_END", LONG)  # it is interrupted, and not killed
     backend = started_on(cluster, objective)
-    start = time.monotonic()
+    trial = psutil.Process(*pids_of(backend))
+    server, worker = trial.parent(), trial.parent().parent()
+    assert worker.pid == backend._trials[0].pid
+    processes = {"the trial": trial, "the server": server, "the worker": worker}
+    if stopped in processes:
+        processes[stopped].suspend()
     backend.stop_all()
-    assert time.monotonic() - start >= 1
-    if HANGING[kind] == "stays warm":
-        assert alive(pids_of(backend))
-    else:
-        wait_until_ended(pids_of(backend))
+    wait_until_ended([trial.pid])
+    assert stopped != "the trial catches all" or alive([server.pid, worker.pid]) == [server.pid, worker.pid], "warm"
+
+
+def test_checkpoints_are_refused_where_the_cluster_has_other_machines(cluster, monkeypatch):
+    def objective(x, st_checkpoint_dir):
+        pass
+
+    monkeypatch.setattr(ray_cluster.socket, "gethostname", lambda: "another")
+    with pytest.raises(ValueError, match="takes an st_checkpoint_dir, but the cluster has other machines"):
+        backend_on(cluster, objective)
 
 
 LOADS = """
