@@ -20,6 +20,7 @@ from syne_tune.constants import (
     ST_RESULTS_DATAFRAME_FILENAME,
     ST_TRIAL_ID,
     ST_TUNER_START_TIMESTAMP,
+    ST_WORKER_TIMESTAMP,
 )
 from syne_tune.num_gpu import get_num_gpus
 from syne_tune.optimizer.scheduler import SchedulerDecision
@@ -28,8 +29,8 @@ from syne_tune.tuner_callback import TunerCallback
 from syne_tune_workers.gpus import visible_gpus
 from tqdm import tqdm
 
-from async_hpo import state
-from async_hpo.runs import TRIALS_FILENAME
+from async_hpo import state, tables
+from async_hpo.runs import RUN_TIME, TRIALS_FILENAME, column_of
 
 SECONDS_BETWEEN_WRITES = 1.0
 #: Without news, too, the files are written after so many seconds: a run that is killed forgets so much of its budget.
@@ -42,15 +43,19 @@ class SafeResults(StoreResultsCallback):
 
     Writes at the end of a round of the tuner's loop, at most once a second, for at most a twentieth of the time, and
     each file in one step: a kill at any moment leaves whole files. `results.csv.zip` is what `load_experiment` reads;
-    `trials.csv` has a row a trial with the columns `trial_id`, `status`, `start` and `end` (Unix time, seconds; `end`
-    is when the tuner saw it); `state.pkl` is what a search needs to go on (see `search`).
+    `trials.csv` has a row each time that a trial ran: `trial_id`, `status`, `start` and `end` (when the tuner saw it);
+    `state.pkl` is what a search needs to go on (see `search`).
+
+    All times are of the run's clock, in seconds: it stands still while the run does, and nobody can set it. `start` and
+    `end` count from the Unix time at which the run began; the column `st_run_time` of a report from 0.
     """
 
     def __init__(self):
         super().__init__()
-        self.trials: dict[int, dict[str, Any]] = {}
-        self.stops: list[tuple[float, float]] = []
+        self.trials: list[dict[str, Any]] = []
         self._run, self._start = "", 0.0
+        self._last: dict[int, float] = {}  # trial -> when it started, or reported for the last time
+        self._rounds = 0.0, 0.0  # when the tuner looked for reports before, and now
         self._anew: set[int] = set()
         self._dirty, self._state_is_kept = False, True
         self._next_write = -math.inf  # on the monotonic clock
@@ -58,7 +63,7 @@ class SafeResults(StoreResultsCallback):
     def go_on_from(self, tuner, earlier: dict[str, Any]) -> None:
         """Let the next run be this tuner's, and go on with one that stopped: what `state.load` returned."""
         self._run, self._start = tuner.name, earlier["metadata"][ST_TUNER_START_TIMESTAMP]
-        self.results, self.trials, self.stops = earlier["results"], earlier["trials"], earlier["stops"]
+        self.results, self.trials = earlier["results"], earlier["trials"]
         self._anew = set(earlier["anew"])
 
     def on_tuning_start(self, tuner) -> None:
@@ -66,8 +71,9 @@ class SafeResults(StoreResultsCallback):
         self._tuner = tuner
         if tuner.name != self._run:  # else the same run goes on, and began when it began
             self._run, self._start = tuner.name, tuner.metadata[ST_TUNER_START_TIMESTAMP]
-            self.results, self.trials, self.stops = [], {}, []
-        tuner.metadata |= {ST_TUNER_START_TIMESTAMP: self._start, "n_workers": tuner.n_workers, "stops": self.stops}
+            self.results, self.trials = [], []
+        self._last, self._rounds = {}, (self._now(), self._now())
+        tuner.metadata |= {ST_TUNER_START_TIMESTAMP: self._start, "n_workers": tuner.n_workers}
         self._start_time_stamp -= tuner.tuning_status.wallclock_time
         self.save_results_at_frequency = self._mark  # the base class would write here, and not in one step
         Path(self.csv_file).parent.mkdir(parents=True, exist_ok=True)
@@ -76,21 +82,38 @@ class SafeResults(StoreResultsCallback):
     def _mark(self) -> None:
         self._dirty = True
 
+    def _now(self) -> float:
+        return self._tuner.tuning_status.wallclock_time
+
+    def _when(self, trial_id: int, stamp: float) -> float:
+        """A report's Unix time, as its trial's clock told it, on the run's clock: clocks may differ, or be set."""
+        now = self._now()
+        since = max(self._rounds[0], self._last.get(trial_id, 0.0))  # it came after that
+        return min(max(now - (time.time() - stamp), since), now)
+
+    def on_loop_start(self) -> None:
+        self._rounds = self._rounds[1], self._now()
+
     def on_start_trial(self, trial) -> None:
-        start = trial.creation_time.timestamp()
-        known = {"trial_id": trial.trial_id, "status": Status.in_progress, "start": start, "config": trial.config}
-        self.trials[trial.trial_id] = known
+        self._last[trial.trial_id] = now = self._now()
+        start = {"trial_id": trial.trial_id, "status": Status.in_progress, "start": self._start + now}
+        self.trials.append(start | {"config": trial.config})
         self._mark()
 
     def on_resume_trial(self, trial) -> None:
-        self.trials[trial.trial_id].update(status=Status.in_progress, end=math.nan)
-        self._mark()
+        self._end(trial.trial_id, Status.paused)
+        self.on_start_trial(trial)
 
     def on_trial_result(self, trial, status: str, result: dict[str, Any], decision: str) -> None:
         if trial.trial_id in self._anew:  # the first report since it began again takes the place of the earlier ones
             self._anew.remove(trial.trial_id)
             self.results = [row for row in self.results if row[ST_TRIAL_ID] != trial.trial_id]
-        super().on_trial_result(trial, status, result, decision)
+        if RUN_TIME not in result:  # else it was reported before the run stopped
+            self._last[trial.trial_id] = self._when(trial.trial_id, result[ST_WORKER_TIMESTAMP])
+            result = result | {RUN_TIME: self._last[trial.trial_id]}
+        # A table has its own columns beside what was reported.
+        own = {name if name == "time" else column_of(name): value for name, value in result.items()}
+        super().on_trial_result(trial, status, own, decision)
         if decision != SchedulerDecision.CONTINUE and status != Status.completed:
             self._end(trial.trial_id, Status.paused if decision == SchedulerDecision.PAUSE else Status.stopped)
 
@@ -99,8 +122,10 @@ class SafeResults(StoreResultsCallback):
             if status != Status.in_progress:
                 self._end(trial_id, status)
 
-    def _end(self, trial_id: int, status: str) -> None:
-        self.trials[trial_id].update(status=status, end=time.time())
+    def _end(self, trial_id: int, status: str, at: float | None = None) -> None:
+        row = next(row for row in reversed(self.trials) if row["trial_id"] == trial_id)
+        row["status"] = status
+        row.setdefault("end", self._start + (self._now() if at is None else at))
         self._mark()
 
     def on_loop_end(self) -> None:
@@ -108,11 +133,12 @@ class SafeResults(StoreResultsCallback):
             self.store_results()
 
     def on_tuning_end(self) -> None:
-        running = [trial_id for trial_id, trial in self.trials.items() if trial["status"] == Status.in_progress]
+        running = [row["trial_id"] for row in self.trials if row["status"] == Status.in_progress]
         if running or self._dirty:  # else the guard has asked for it before the tuner does
+            now = self._now()  # before the time at which a search would go on
             self._save_state()  # in which they are running: with them a search goes on
             for trial_id in running:
-                self._end(trial_id, Status.stopped)
+                self._end(trial_id, Status.stopped, now)
             self._write_tables()
 
     def store_results(self) -> None:
@@ -129,23 +155,24 @@ class SafeResults(StoreResultsCallback):
             write_csv(self.dataframe(), folder / ST_RESULTS_DATAFRAME_FILENAME, compression=archive)
         if self.trials:
             columns = ["trial_id", "status", "start", "end"]
-            write_csv(pd.DataFrame(self.trials.values(), columns=columns), folder / TRIALS_FILENAME)
+            write_csv(pd.DataFrame(self.trials, columns=columns), folder / TRIALS_FILENAME)
         self._dirty = False
 
     def _save_state(self) -> None:
         if not self._state_is_kept:
             return
         try:
-            state.save(self._tuner, self.results, self.trials, self.stops)
+            state.save(self._tuner, self.results, self.trials)
         except Exception as error:  # such as one of a scheduler that can't be pickled
             self._state_is_kept = False
             tqdm.write(f"{self._run} can't go on after a stop, because its scheduler can't be saved: {error}")
 
 
 def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
-    """Write a table in one step, so that a kill leaves the old file or the new one. `options` are those of `to_csv`."""
+    """Write a table for `tables.read_csv` in one step, so that a kill leaves the old file or the new one. `options` are
+    those of `to_csv`."""
     with state.in_one_step(path) as part:
-        frame.to_csv(part, index=False, **options)
+        tables.with_quotes(frame).to_csv(part, index=False, **options)
 
 
 class TrialGuard(TunerCallback):
@@ -153,8 +180,8 @@ class TrialGuard(TunerCallback):
 
     - A failed trial is named at once with the last lines of its error; so is one that ends without a report, which
       would end the whole run in Syne Tune. Give the tuner a large `max_failures` (its default is 1).
-    - So does one whose report lacks the scheduler's metric, or has something there that is no number; and one that
-      reported nothing but NaN.
+    - So does one whose report lacks what the scheduler needs (its metrics, and the resource of ASHA and its like), or
+      has something there that is no number; and one that reported nothing but NaN.
     - When the run ends or is interrupted, the trials still running are stopped, and waited for; what is known of them
       is on disk before a second interrupt takes effect.
     - Syne Tune's local back-ends split their command line at spaces; paths with spaces are made relative, and where
@@ -197,14 +224,15 @@ class TrialGuard(TunerCallback):
     def _is_well(self, trial_id: int, result: dict[str, Any]) -> bool:
         """Whether a report can be used. If it can't, neither can the trial's next ones."""
         self._has_number.setdefault(trial_id, False)
-        for metric in self._tuner.scheduler.metric_names():
-            value = result.get(metric)
-            if isinstance(value, Real) and not isinstance(value, bool):
-                self._has_number[trial_id] |= not math.isnan(value)
-            else:  # a tensor comes as None: JSON does not know it
+        metrics = self._tuner.scheduler.metric_names()
+        resource = getattr(self._tuner.scheduler, "time_attr", None)  # of one that compares unfinished trials
+        for name in [*metrics, *([resource] if resource else [])]:
+            if (number := _number(result.get(name))) is None:  # a tensor comes as None: JSON does not know it
                 reported = ", ".join(f"{k}={v!r:.100}" for k, v in result.items() if not k.startswith("st_"))
-                wrong = f"it reported {reported}, but the scheduler waits for a number {metric!r}"
-                self._wrong.setdefault(trial_id, f"{wrong}: write report({metric}=float(...)), or .item()")
+                wrong = f"it reported {reported}, but the scheduler waits for a number {name!r}"
+                self._wrong.setdefault(trial_id, f"{wrong}: write report({name}=float(...)), or .item()")
+            elif name in metrics:
+                self._has_number[trial_id] |= not math.isnan(number)
         return trial_id not in self._wrong
 
     def _tell(self, trial_id: int, what: str) -> None:
@@ -222,6 +250,16 @@ class TrialGuard(TunerCallback):
             for callback in self._tuner.callbacks:
                 if isinstance(callback, SafeResults):
                     callback.on_tuning_end()
+
+
+def _number(value: Any) -> float | None:
+    """None if a scheduler can't compare it with others."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number has no limit
+        return None
 
 
 @contextmanager

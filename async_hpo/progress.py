@@ -1,16 +1,25 @@
 """What a reader sees while a run goes on: a bar, and few words."""
 
+import io
 import logging
 import math
 import os
 import sys
 import time
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from syne_tune.tuner_callback import TunerCallback
 from syne_tune.tuner_logger import TunerLogger
 from tqdm import tqdm
+
+
+def show_any_letter() -> None:
+    """Let letters that the terminal does not know be shown as their codes: a trial's last words may have any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class ProgressBar(TunerCallback):
@@ -23,10 +32,10 @@ class ProgressBar(TunerCallback):
         ValueError: that is no number above 0.
     """
 
-    def __init__(self, max_wallclock_time: float):
-        if not isinstance(max_wallclock_time, int | float) or not max_wallclock_time > 0:
+    def __init__(self, max_wallclock_time: Any):
+        if not isinstance(max_wallclock_time, Real) or not float(max_wallclock_time) > 0:
             raise ValueError(f"a bar needs the budget in seconds, not {max_wallclock_time!r}: leave it out without one")
-        self.max_wallclock_time = max_wallclock_time
+        self.max_wallclock_time = float(max_wallclock_time)
         self._bar: Any = None
         self._next_look = 0.0  # on the monotonic clock
 

@@ -10,7 +10,6 @@ Words with one meaning, everywhere in the book:
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from async_hpo.schedule import idle_share
 from async_hpo.tables import read_csv
 
 TRIALS_FILENAME = "trials.csv"
+#: Column of a report: seconds of the run's clock at which it came.
+RUN_TIME = "st_run_time"
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ class Run:
         n_workers: how many workers the run had.
         wallclock_time: from the run's start to its end; to the last thing known where the run goes on or was killed.
         reports: a row a report in the order of time: `trial_id` (int64), `time` (float64), the metric (a number), what
-            else was reported, and the trial's configuration in columns `config_<name>`. A field `time` of the trial's
-            own is `reported_time`.
-        trials: a row a trial in the order of start: `trial_id` and `worker` (0, 1, ...; int64), `start` (of its order),
-            `train_start` (when its reporter was made; NaN without a report) and `end` (last report of a completed
-            trial, else when the tuner saw its end; all three float64), `status` (a text of Syne Tune's `Status`).
+            else was reported, and the trial's configuration in columns `config_<name>`. What a trial calls like one of
+            these columns is `reported_<name>`: `reported_time`, say, and so is `metric` then.
+        trials: a row a trial in the order of start, and one that was paused or cut off has a row for each time that it
+            ran: `trial_id` and `worker` (0, 1, ...; int64), `start` (of its order), `train_start` (when its reporter
+            was made; NaN without a report) and `end` (last report of a completed trial, else when the tuner saw its
+            end; all three float64), `status` (a text of Syne Tune's `Status`).
         mode: "min" or "max": which value of the metric is best.
     """
 
@@ -89,15 +91,14 @@ class Run:
         Raises:
             ValueError: the run has not so many trials.
         """
-        first = self.trials[self.trials.trial_id < n_trials]
-        if set(first.trial_id) != set(range(n_trials)):
-            raise ValueError(f"{self.name} has {len(self.trials)} trials, not all of the first {n_trials}")
-        return float(first.end.max())
+        numbers = sorted(set(self.trials.trial_id))
+        if len(numbers) < n_trials:
+            raise ValueError(f"{self.name} has {len(numbers)} trials, not {n_trials}")
+        return float(self.trials.end[self.trials.trial_id.isin(numbers[:n_trials])].max())
 
     def seconds_of_trials(self, n_trials: int) -> pd.Series:
         """Seconds from order to end of each of the first `n_trials` trials; the index is the trial's number."""
-        first = self.trials[self.trials.trial_id < n_trials].set_index("trial_id").sort_index()
-        return first.end - first.start
+        return (self.trials.end - self.trials.start).groupby(self.trials.trial_id).sum().head(n_trials)
 
     def incumbent(self) -> pd.DataFrame:
         """The incumbent trajectory: `time` and the best metric so far (NaN is never the incumbent)."""
@@ -140,7 +141,7 @@ def _without_date(name: str) -> str:
 def _metadata(folder: Path) -> dict[str, Any]:
     """Of a run; empty where they are not whole."""
     try:
-        metadata = json.loads((folder / ST_METADATA_FILENAME).read_text())
+        metadata = json.loads((folder / ST_METADATA_FILENAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     is_whole = isinstance(metadata, dict) and {ST_TUNER_START_TIMESTAMP, "metric_names"} <= set(metadata)
@@ -156,14 +157,14 @@ def read_run(folder: Path) -> Run:
     metadata = _metadata(folder)
     if "n_workers" not in metadata:
         raise FileNotFoundError(f"{folder} is no run of a tuner with the callback SafeResults")
-    metric, origin, stops = metadata["metric_names"][0], metadata[ST_TUNER_START_TIMESTAMP], metadata.get("stops", [])
+    metric, origin = column_of(metadata["metric_names"][0]), metadata[ST_TUNER_START_TIMESTAMP]
     reports = _read(folder / ST_RESULTS_DATAFRAME_FILENAME, ["trial_id", metric, ST_WORKER_TIME, ST_WORKER_TIMESTAMP])
-    reports = reports.rename(columns={"time": "reported_time"})  # a field of the reader's own
-    # When it was reported; Syne Tune's own `st_tuner_time` says when the tuner saw it.
-    reports["time"] = _seconds_of_run(reports[ST_WORKER_TIMESTAMP], origin, stops)
+    reports = reports.rename(columns={"time": column_of("time")})
+    # When it was reported; Syne Tune's own `st_tuner_time` says when the tuner saw it. Older runs have stamps alone.
+    reports["time"] = reports.get(RUN_TIME, reports[ST_WORKER_TIMESTAMP] - origin)
     reports = reports.sort_values("time", ignore_index=True)
     seen = _read(folder / TRIALS_FILENAME, ["trial_id", "status", "start", "end"])
-    seen[["start", "end"]] = _seconds_of_run(seen[["start", "end"]], origin, stops)
+    seen[["start", "end"]] -= origin
     wallclock_time = max([0.0, *reports.time, *seen.start, *seen.end.dropna()])
     seen = seen.fillna({"end": wallclock_time}).sort_values("start", ignore_index=True)
     return Run(
@@ -177,15 +178,16 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _seconds_of_run(stamps, origin: float, stops: Iterable[tuple[float, float]]):
-    """Unix times on the clock of a run, which does not go on while the run stands still (`stops`)."""
-    return stamps - origin - sum((stamps.clip(end, begin) - end for end, begin in stops), 0.0)
+def column_of(name: str) -> str:
+    """What the column of a reported field is called: as it was reported, unless a run has a column of that name."""
+    return f"reported_{name}" if name in ("time", "trial_id") or name.startswith("config_") else name
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     if path.exists():
         return read_csv(path)
-    return pd.DataFrame({name: pd.Series(dtype=object if name == "status" else float) for name in columns})
+    types = {"status": object, "trial_id": "int64"}
+    return pd.DataFrame({name: pd.Series(dtype=types.get(name, float)) for name in columns})
 
 
 def _who_ran_when(seen: pd.DataFrame, reports: pd.DataFrame, n_workers: int) -> pd.DataFrame:
@@ -196,8 +198,10 @@ def _who_ran_when(seen: pd.DataFrame, reports: pd.DataFrame, n_workers: int) -> 
         free = [worker for worker, since in enumerate(free_at) if since <= trial.start]
         workers.append(free[0] if free else free_at.index(min(free_at)))
         free_at[workers[-1]] = trial.end
-    began = (reports.time - reports[ST_WORKER_TIME]).groupby(reports.trial_id).min()
-    last_report = seen.trial_id.map(reports.groupby("trial_id").time.max())
-    end = seen.end.where(seen.status != Status.completed, last_report)
-    trials = seen.assign(worker=workers, train_start=seen.trial_id.map(began), end=end)
+    # A report belongs to the row that began last before it.
+    found = pd.merge_asof(reports, seen.reset_index(), left_on="time", right_on="start", by="trial_id")
+    began = (found.time - found[ST_WORKER_TIME]).groupby(found["index"]).min().reindex(seen.index).clip(seen.start)
+    last_report = found.groupby("index").time.max().reindex(seen.index)
+    end = last_report.where(seen.status == Status.completed).fillna(seen.end)
+    trials = seen.assign(worker=workers, train_start=began, end=end)
     return trials[["trial_id", "worker", "start", "train_start", "end", "status"]]

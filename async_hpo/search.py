@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from async_hpo import paths, state
 from async_hpo.callbacks import SafeResults, TrialGuard
-from async_hpo.progress import ProgressBar, QuietLogger
+from async_hpo.progress import ProgressBar, QuietLogger, show_any_letter
 from async_hpo.runs import Run, folders, read_run
 
 
@@ -39,6 +39,7 @@ def book_options(seconds: float | None = None, callbacks: Sequence[TunerCallback
         ValueError: `seconds` is no number above 0.
     """
     paths.experiments()
+    show_any_letter()
     bar = None if seconds is None else ProgressBar(seconds)
     return {
         "max_failures": 1_000_000,
@@ -130,8 +131,9 @@ class Budget:
             return True
         if self.n_trials is None:
             return False
-        seen = status.last_trial_status_seen
-        return all(seen.get(number, Status.in_progress) != Status.in_progress for number in range(self.n_trials))
+        seen = status.last_trial_status_seen  # its numbers need not begin at 0: a back-end counts on in the next run
+        first = sorted(seen)[: self.n_trials]
+        return len(first) == self.n_trials and all(seen[number] != Status.in_progress for number in first)
 
 
 def run_here(objective: Callable[..., None], config: dict[str, Any]) -> pd.DataFrame:

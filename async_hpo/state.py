@@ -21,19 +21,20 @@ from syne_tune.optimizer.scheduler import TrialScheduler, TrialSuggestion
 from syne_tune.tuner_callback import TunerCallback
 from syne_tune_workers.reports import Reports
 
+from async_hpo.runs import RUN_TIME
+
 FILENAME = "state.pkl"
 #: Keys of the run's metadata: what must be the same when a search goes on.
 SAME = ("objective", "config_space", "metric_names", "metric_mode", "scheduler_name")
 OF_TUNER = ("scheduler", "tuning_status", "last_seen_result_per_trial", "trials_scheduler_stopped")
 
 
-def save(tuner: Tuner, results: list[dict[str, Any]], trials: dict[int, dict[str, Any]], stops: list) -> None:
+def save(tuner: Tuner, results: list[dict[str, Any]], trials: list[dict[str, Any]]) -> None:
     """Write the state of a run into its folder, in one step.
 
     Args:
         results: a row a report, as in `results.csv.zip`.
-        trials: by number: `status`, `start`, `config`; `end` where it has one.
-        stops: when the run stood still: pairs of Unix times.
+        trials: a row each time that a trial ran: `trial_id`, `status`, `start`, `config`; `end` where it has one.
     """
     state = {
         "at": time.time(),
@@ -41,7 +42,6 @@ def save(tuner: Tuner, results: list[dict[str, Any]], trials: dict[int, dict[str
         "metadata": tuner.metadata,
         "results": results,
         "trials": trials,
-        "stops": stops,
         "random": (random.getstate(), np.random.get_state()),
         "tuner": {name: getattr(tuner, name) for name in OF_TUNER},
     }
@@ -68,8 +68,8 @@ def load(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         metadata: of the search that wants to go on.
 
     Returns:
-        What was saved; the numbers of the trials that were `running`, and of those among them that begin `anew` because
-        they have no checkpoint; and of each of the others its `late` reports.
+        What was saved; the trials' `configs` by their numbers; the numbers of those that were `running`, and among them
+        of those that begin `anew` because they have no checkpoint; and of each of the others its `late` reports.
 
     Raises:
         ValueError: that is another search, or what was saved can't be read.
@@ -82,18 +82,29 @@ def load(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         if state["metadata"].get(key) != metadata.get(key):
             raise ValueError(f"{folder.name} had another {key}, so it can't go on: give this search another name.")
     known = {row[ST_TRIAL_ID]: row[ST_WORKER_TIMESTAMP] for row in state["results"]}  # of a trial's last report
-    running = [trial_id for trial_id, trial in state["trials"].items() if trial["status"] == Status.in_progress]
-    state |= {"running": running, "anew": [], "late": {}}
-    for trial_id in running:
-        of_trial = folder / str(trial_id)
-        if not any(of_trial.glob("checkpoints/*")):
+    running = [row for row in state["trials"] if row["status"] == Status.in_progress]
+    state |= {"running": [row["trial_id"] for row in running], "anew": [], "late": {}}
+    state["configs"] = {row["trial_id"]: row["config"] for row in state["trials"]}
+    saved = end = state["elapsed"]
+    for trial_id in state["running"]:
+        if not any((folder / str(trial_id)).glob("checkpoints/*")):
             state["anew"].append(trial_id)
             continue
-        logs = of_trial.glob("std.out*")  # a report may stand in both, `std.out` and `std.out.before`
-        printed = {report[ST_WORKER_TIMESTAMP]: report for log in logs for report in Reports().feed(log.read_bytes())}
-        state["late"][trial_id] = [printed[at] for at in sorted(printed) if at > known.get(trial_id, 0.0)]
-    last = max([state["at"], *(report[ST_WORKER_TIMESTAMP] for late in state["late"].values() for report in late)])
-    return state | {"elapsed": state["elapsed"] + last - state["at"], "at": last}
+        late = _printed_after(known.get(trial_id), folder / str(trial_id))
+        times = [max(saved, saved + report[ST_WORKER_TIMESTAMP] - state["at"]) for report in late]
+        state["late"][trial_id] = [report | {RUN_TIME: at} for report, at in zip(late, times, strict=True)]
+        end = max([end, *times])
+    for row in running:
+        row.setdefault("end", state["metadata"][ST_TUNER_START_TIMESTAMP] + end)
+    return state | {"elapsed": end}
+
+
+def _printed_after(stamp: float | None, of_trial: Path) -> list[dict[str, Any]]:
+    """The reports in a trial's logs, in their order, after the one of this time; all if it is not there."""
+    logs = sorted(of_trial.glob("std.out*"), reverse=True)  # `std.out.before` first; a report may stand in both
+    printed = {report[ST_WORKER_TIMESTAMP]: report for log in logs for report in Reports().feed(log.read_bytes())}
+    first = [*printed].index(stamp) + 1 if stamp in printed else 0
+    return [*printed.values()][first:]
 
 
 def put_back(tuner: Tuner, state: dict[str, Any]) -> None:
@@ -104,8 +115,7 @@ def put_back(tuner: Tuner, state: dict[str, Any]) -> None:
     """
     for name, value in state["tuner"].items():
         setattr(tuner, name, value)
-    configs = {trial_id: trial["config"] for trial_id, trial in state["trials"].items()}
-    tuner.trial_backend.take_over(configs, reported={*configs})  # `TrialGuard` knows which are silent
+    tuner.trial_backend.take_over(state["configs"], reported={*state["configs"]})  # `TrialGuard` knows the silent ones
     _suggest_first(tuner.scheduler, state["running"])
     for callback in tuner.callbacks:
         if go_on_from := getattr(callback, "go_on_from", None):
@@ -124,7 +134,6 @@ class _Earlier(TunerCallback):
 
     def on_tuning_start(self, tuner: Tuner) -> None:
         tuner.tuning_status.start_time = time.perf_counter() - self._state["elapsed"]
-        self._state["stops"].append((self._state["at"], tuner.metadata[ST_TUNER_START_TIMESTAMP]))
 
     def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
         for trial_id in trial_status_dict:
@@ -152,7 +161,7 @@ def locked(folder: Path) -> Iterator[None]:
         ValueError: one does so already.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as file:  # the lock ends with the process, however that ends
+    with open(folder / "lock", "wb") as file:  # the lock ends with the process, however that ends
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,5 +1,6 @@
 """Recorded trials: tables, and what a search over them would have found."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -114,5 +115,29 @@ def configs_and_curves(table: pd.DataFrame, config_space: dict) -> tuple[pd.Data
 
 
 def read_csv(path: Path, **options) -> pd.DataFrame:
-    """Read a CSV file as it was written: only an empty field is missing, and a word such as "None" is a word."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], **options)
+    """Read a CSV file as it was written: only an empty field is missing, a word such as "None" is a word, and what
+    `with_quotes` put quotation marks around is a text."""
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], **options)
+    return frame.transform(
+        lambda column: column.map(_unquoted, na_action="ignore") if column.dtype in ("object", "str") else column
+    )
+
+
+def with_quotes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put quotation marks around texts that a CSV file would make numbers of, or nothing: "02", "True", ""."""
+    texts = frame.select_dtypes(["object", "str"])
+    return frame.assign(**texts.map(lambda value: json.dumps(value) if _misleads(value) else value))
+
+
+def _misleads(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return value == "" or value[0] == '"' or value.lower() in ("true", "false")
+    return True
+
+
+def _unquoted(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value[:1] == '"' else value

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -263,6 +262,10 @@ def clock(monkeypatch):
     return clock
 
 
+class OnClock(TuningStatus):
+    wallclock_time = property(lambda self: callbacks.time.monotonic() - 43)
+
+
 class Told(callbacks.SafeResults):
     """Is told of one trial's reports by hand."""
 
@@ -272,14 +275,14 @@ class Told(callbacks.SafeResults):
         self.folder = folder
         self.tuner = SimpleNamespace(**dict.fromkeys(state.OF_TUNER), name="test", tuner_path=folder, n_workers=3)
         self.tuner.metadata, self.tuner.results_update_interval = {"st_tuner_start_timestamp": 1000.0}, 0
-        self.tuner.tuning_status = TuningStatus(["error"])
+        self.tuner.tuning_status = OnClock(["error"])
         self.on_tuning_start(self.tuner)
         self.trial = Scripted().start_trial({"x": 0.5})
-        self.trial.creation_time = datetime.fromtimestamp(1007)
         self.on_start_trial(self.trial)
 
-    def report(self, error, status=Status.in_progress, decision=SchedulerDecision.CONTINUE):
-        self.on_trial_result(self.trial, status, {"error": error}, decision)
+    def report(self, error, status=Status.in_progress, decision=SchedulerDecision.CONTINUE, age=0.0):
+        result = {"error": error, "st_worker_timestamp": callbacks.time.time() - age}
+        self.on_trial_result(self.trial, status, result, decision)
 
     def on_disk(self):
         path = self.folder / "results.csv.zip"
@@ -291,8 +294,7 @@ def told(clock, tmp_path):
     return Told(tmp_path / "new" / "folder")
 
 
-def test_trials_stopped_paused_and_resumed_by_the_scheduler_are_kept_as_such(told):
-    known = told.trials[0]
+def test_trials_stopped_paused_and_resumed_by_the_scheduler_are_kept_as_such(told, clock):
     told.on_fetch_status_results({0: (told.trial, ENDS)}, [])
     for status, decision, expected in [
         (ENDS, SchedulerDecision.STOP, ENDS),  # its last report and its end are seen at once
@@ -300,11 +302,25 @@ def test_trials_stopped_paused_and_resumed_by_the_scheduler_are_kept_as_such(tol
         (Status.in_progress, SchedulerDecision.STOP, Status.stopped),
     ]:
         told.report(0.5, status, decision)
-        assert (known["status"], known["end"]) == (expected, 1050.0)
-    told.on_resume_trial(told.trial)
-    assert known["status"] == Status.in_progress and math.isnan(known["end"]), "it has no end while it goes on"
-    told.on_fetch_status_results({0: (told.trial, Status.in_progress)}, [])
-    assert math.isnan(known["end"])
+        assert (told.trials[-1]["status"], told.trials[-1]["end"]) == (expected, clock.now + 957)
+        clock.now += 1
+        told.on_resume_trial(told.trial)
+        assert told.trials[-1]["status"] == Status.in_progress and "end" not in told.trials[-1], "it goes on"
+    assert [row["start"] for row in told.trials] == [1007, 1008, 1009, 1010]
+
+
+@pytest.mark.parametrize("set_by", [-3600, 0, 3600])
+def test_a_clock_that_is_set_moves_no_report_beyond_the_rounds_around_it(told, clock, set_by):
+    for n in range(3):
+        told.on_loop_start()
+        clock.now += 1
+        if n == 1:
+            clock.time = lambda: 1000 + clock.now + set_by
+        stamp = clock.time() - 0.5 - (set_by if n == 1 else 0)
+        result = {"error": 1, "st_worker_timestamp": stamp}
+        told.on_trial_result(told.trial, Status.in_progress, result, SchedulerDecision.CONTINUE)
+    times = [row[runs.RUN_TIME] for row in told.results]
+    assert times[::2] == [7.5, 9.5] and 7.5 <= times[1] <= 9 and (set_by or times[1] == 8.5)
 
 
 def test_all_that_is_known_is_on_disk_at_the_end(told, clock):
@@ -320,7 +336,7 @@ def test_all_that_is_known_is_on_disk_at_the_end(told, clock):
     told.on_tuning_end()
     assert told.on_disk() == [0.9, 0.8], "however soon"
     (trial,) = pd.read_csv(told.folder / "trials.csv").to_dict("records")
-    assert trial == {"trial_id": 0, "status": "Stopped", "start": 1007.0, "end": 1051.9}, "cut by the run's end"
+    assert trial == {"trial_id": 0, "status": "Stopped", "start": 1007.0, "end": 1008.9}, "cut by the run's end"
     assert told.tuner.metadata["n_workers"] == 3
 
 

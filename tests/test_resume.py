@@ -96,7 +96,7 @@ def test_whatever_stops_it_no_trial_is_lost_or_doubled_and_the_clock_goes_on(obj
     finished, wallclock_time, run = {}, 0.0, None
     CONTEXT.set_forkserver_preload(["async_hpo.search", __name__])
     for n in range(N_STOPS + 1):
-        n_trials = None if n < N_STOPS else len(run.trials) + 3
+        n_trials = None if n < N_STOPS else run.trials.trial_id.nunique() + 3
         process = CONTEXT.Process(target=session, args=(str(folder), objective, make_scheduler, n_trials))
         begin = time.time()
         process.start()
@@ -114,7 +114,9 @@ def test_whatever_stops_it_no_trial_is_lost_or_doubled_and_the_clock_goes_on(obj
             else:
                 assert epochs == [*range(1, len(epochs) + 1)]
                 assert make_scheduler == asha or len(epochs) == N_EPOCHS
-        assert run.trials.trial_id.is_unique and run.wallclock_time >= wallclock_time
+        busy = run.trials.sort_values(["worker", "start"])
+        assert (busy.end <= busy.groupby("worker").start.shift(-1, fill_value=np.inf) + 0.1).all()
+        assert run.wallclock_time >= wallclock_time
         configs = {(row.trial_id, row.config_x) for row in run.reports.itertuples()}
         assert len(configs) == len(now) == len({x for _, x in configs}), "each trial has one, and no other has it"
         wallclock_time = run.wallclock_time
@@ -129,16 +131,20 @@ def test_what_a_trial_with_a_checkpoint_printed_is_known_and_others_begin_anew(f
         (folder / str(trial_id) / "std.out").write_text("".join(lines))
         (folder / str(trial_id) / "std.out.before").write_text(lines[0])
     (folder / "1" / "checkpoints" / "epoch").mkdir(parents=True)
-    tuner = SimpleNamespace(**dict.fromkeys(state.OF_TUNER), tuner_path=folder, metadata=dict.fromkeys(state.SAME, "a"))
+    metadata = dict.fromkeys(state.SAME, "a") | {"st_tuner_start_timestamp": 0.0}
+    tuner = SimpleNamespace(**dict.fromkeys(state.OF_TUNER), tuner_path=folder, metadata=metadata)
     tuner.tuning_status = TuningStatus(["error"])
     first = [{"trial_id": trial_id, "epoch": 1, ST_WORKER_TIMESTAMP: 1e10} for trial_id in range(3)]
-    trials = {trial_id: {"status": "Completed" if trial_id == 2 else "InProgress"} for trial_id in range(3)}
+    trials = [{"trial_id": 2, "status": "Completed", "config": {}, "end": 3.0}]
+    trials += [{"trial_id": trial_id, "status": "InProgress", "config": {}} for trial_id in (0, 1)]
     begin = time.time()
-    state.save(tuner, first, trials, stops=[])
+    state.save(tuner, first, trials)
     found = state.load(folder, tuner.metadata)
     assert found["running"] == [0, 1] and found["anew"] == [0]
-    assert found["late"] == {1: [{"epoch": 2, ST_WORKER_TIMESTAMP: 2e10}]}
-    assert found["at"] == 2e10 and found["elapsed"] == pytest.approx(2e10 - begin, abs=LONG), "the clock went on"
+    ((trial_id, (late,)),) = found["late"].items()
+    assert (trial_id, late["epoch"], late[runs.RUN_TIME]) == (1, 2, found["elapsed"])
+    assert found["elapsed"] == pytest.approx(2e10 - begin, abs=LONG), "the clock went on"
+    assert [row["end"] for row in found["trials"]] == [3.0] + [found["elapsed"]] * 2
 
 
 def test_trials_that_were_running_come_first_and_then_the_schedulers_own():

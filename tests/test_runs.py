@@ -53,7 +53,7 @@ def test_shares_of_a_run_made_by_hand(folder):
     assert run.gaps().to_dict() == {2: 15}
     assert [run.seconds_of_first(n) for n in (1, 2, 3)] == [40, 40, 100]
     assert run.seconds_of_trials(2).to_dict() == {0: 40, 1: 20}
-    with pytest.raises(ValueError, match="not all of the first 4"):
+    with pytest.raises(ValueError, match="has 3 trials, not 4"):
         run.seconds_of_first(4)
 
 

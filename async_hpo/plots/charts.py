@@ -21,10 +21,19 @@ SUITES = {"nasbench201": CYCLE[0], "fcnet": CYCLE[1], "hpobench": CYCLE[5]}
 
 
 def learning_curve(reports: pd.DataFrame) -> Figure:
-    """One trial: its error after each epoch. `reports` has the columns `epoch` and `validation_error`."""
+    """One trial: its error, a share, after each epoch. `reports` has the columns `epoch` and `validation_error`."""
     figure, ax = plt.subplots()
     ax.plot(reports.epoch, reports.validation_error, marker="o", color=style.TRIAL)
     ax.set(xlabel="epoch", ylabel="validation error", ylim=(0, 1), xticks=reports.epoch)
+    return figure
+
+
+def learning_curves(run: "Run") -> Figure:
+    """The metric of every trial over wall-clock time, with a point a report, whatever a reader's own search reports."""
+    figure, ax = plt.subplots()
+    for trial_id, reports in run.reports.groupby("trial_id"):
+        ax.plot(reports.time, reports[run.metric], ".-", color=style.trial_color(trial_id))
+    ax.set(xlabel="wall-clock time [s]", ylabel=run.metric.replace("_", " "), xlim=(0, run.wallclock_time))
     return figure
 
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:  # it takes seconds to import
     from async_hpo.runs import Run
 
 
+def gantt(run: "Run") -> Figure:
+    """Which worker ran which trial when; see `gantts`."""
+    return gantts({"": run})
+
+
 def gantts(named: dict[str, "Run"]) -> Figure:
     """Which worker ran which trial when, in runs on one time axis: start-up pale, training in the trial's colour, idle
     time hatched. The keys are the titles."""
