@@ -5,8 +5,13 @@ BOOK := .venv-book/bin/python
 FULL := .venv/bin/python
 # What tests and checks the book, on top of what runs it. `make lab` does without.
 DEV := requirements-book.txt requirements-dev.txt
-# An environment is complete: what these add (modules, or a kernel of the same name) is another one's.
-unexport PYTHONHOME PYTHONPATH JUPYTER_PATH
+# An environment is complete: what these add (modules, options, or a kernel of the same name) is another one's.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONWARNINGS PYTHONOPTIMIZE PYTHONINSPECT PYTHONIOENCODING PYTHONSTARTUP
+unexport PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD MPLBACKEND
+unexport JUPYTER_PATH JUPYTER_CONFIG_PATH JUPYTERLAB_DIR
+export JUPYTER_PREFER_ENV_PATH := 1
+# All files are UTF-8, and others' modules open some in the encoding of the reader's locale.
+export PYTHONUTF8 := 1
 NOTEBOOK ?=
 PAGE ?=
 ONLY ?=
@@ -15,7 +20,7 @@ ONLY ?=
 SIDE_BY_SIDE := -c pyproject.toml -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf translate lab check test long execute draw measure save record claims bench bench-cluster lock clean
+.PHONY: help book pdf translate lab check test long kills execute draw measure save record claims bench bench-cluster lock clean
 .PHONY: static .venv .venv-book data
 
 help: ## list the targets
@@ -43,6 +48,9 @@ test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short bud
 
 long: .venv data ## what `make test` leaves out: environments from nothing, and the longest recipes and pages (25 minutes, 1 GB)
 	@$(FULL) -m pytest -m long tests
+
+kills: .venv ## kill, stop or fill up a process of 400 searches at random moments (90 minutes)
+	@SEEDS="0 200" $(FULL) -m pytest -s tests/test_random_kills.py
 
 static: .venv
 	@$(FULL) -m ruff check .

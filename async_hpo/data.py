@@ -126,5 +126,9 @@ if __name__ == "__main__":
         print(f"Fashion-MNIST is whole: {len(FILES)} files in {fetch()}")
     except FileNotFoundError as error:
         sys.exit(str(error))
+    except OSError as error:
+        place = f"{RAW}: {error.filename}: {error.strerror}"
+        hint = "Is a part of the path a file, or a link to what is not there? Move that away, then call again."
+        sys.exit(f"Fashion-MNIST can't be put into {place}. {hint}")
     except KeyboardInterrupt:
         sys.exit("Fashion-MNIST: interrupted; call again to fetch what is missing.")

@@ -1,5 +1,6 @@
 """The four files of Fashion-MNIST, whole, from wherever they can be had (Xiao et al., 2017, arXiv:1708.07747)."""
 
+import functools
 import hashlib
 import subprocess
 import tempfile
@@ -85,8 +86,8 @@ def _with_original_header(content: bytes, name: str) -> bytes:
 
 def _from_apt_get(folder: Path, names: list[str]) -> Path:
     (folder / "partial").mkdir()  # where apt-get keeps lists that are on their way
-    command = ["/bin/sh", "-ec", _APT_GET]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=600)
+    utf8 = functools.partial(subprocess.run, encoding="utf-8", errors="replace")
+    utf8(["/bin/sh", "-ec", _APT_GET], cwd=folder, check=True, capture_output=True, timeout=600)
     return folder / DEBIAN_FOLDER.relative_to("/")
 
 

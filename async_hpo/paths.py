@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 #: The clone, or the folder that ASYNC_HPO_HOME names: `data/`, `experiments/` and `recordings/` lie below it.
-ROOT = Path(os.environ.get("ASYNC_HPO_HOME") or Path(__file__).resolve().parents[1])
+ROOT = Path(os.environ.get("ASYNC_HPO_HOME") or Path(__file__).resolve().parents[1]).expanduser().absolute()
+if os.environ.get("ASYNC_HPO_HOME"):
+    os.environ["ASYNC_HPO_HOME"] = str(ROOT)  # for processes that start in another folder
 RECORDINGS = ROOT / "recordings"
 DATA = ROOT / "data"
 #: Tests run with a short budget; those of claims about speed say that the machine is idle (`make claims`).
@@ -22,4 +24,6 @@ def experiments() -> Path:
     own = ROOT / "experiments" / (("claims" if IDLE else "short") if SHORT else "full")
     if not RECORDINGS.is_dir():
         own = Path("~/syne-tune")
-    return Path(os.environ.setdefault("SYNETUNE_FOLDER", str(own))).expanduser()
+    folder = Path(os.environ.get("SYNETUNE_FOLDER") or own).expanduser().absolute()
+    os.environ["SYNETUNE_FOLDER"] = str(folder)
+    return folder

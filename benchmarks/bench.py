@@ -53,7 +53,7 @@ def measure(benchmark: str, system: str) -> dict:
             "RAY_DEDUP_LOGS": "0",
             "RAY_TMPDIR": folder,
         }
-        with open(out, "w") as file:
+        with open(out, "w", encoding="utf-8") as file:
             command = [sys.executable, "-m", "benchmarks.systems", benchmark, system]
             driver = subprocess.Popen(command, cwd=HERE, env=environment, stdout=file, stderr=subprocess.STDOUT)
             try:
@@ -64,7 +64,7 @@ def measure(benchmark: str, system: str) -> dict:
                 _end(folder)
                 driver.wait()
         if not clock:
-            lines = out.read_text().splitlines()
+            lines = out.read_text("utf-8", "replace").splitlines()
             return {"error": ([line for line in lines if "Error" in line] or lines or ["it never began"])[-1]}
         found = [event for event in events.read(log) if clock <= event["time"] <= clock + budget]
         n_workers = chosen.systems[system].keywords.get("n_workers", 2)
@@ -121,7 +121,7 @@ def load(comparison: str) -> dict:
     """
     under_way, made_from = UNDER_WAY / f"{comparison}.json", digest(OBJECTIVES)
     if under_way.exists():
-        results = json.loads(under_way.read_text())
+        results = json.loads(under_way.read_text("utf-8"))
         if results.get("digest") != made_from:
             sys.exit(f"{under_way} was begun with other objectives: delete it to measure anew.")
         return results
@@ -142,7 +142,7 @@ def save(results: dict, path: Path) -> None:
     """Write a comparison's file, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1) + "\n")
+    part.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     part.replace(path)
 
 

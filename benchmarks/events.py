@@ -24,7 +24,7 @@ def log(event: str, **values) -> None:
 
 def read(path: str | os.PathLike) -> list[dict]:
     """All events in the order of time."""
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         return sorted(map(json.loads, file), key=lambda event: event["time"])
 
 

@@ -32,9 +32,9 @@ def small_book(parent, pages=None):
         shutil.copy(ROOT / name, folder / name)
     pages = pages or {"index": "# One\n", "[two]": "# Two\n"}
     for name, text in pages.items():
-        (folder / "book" / f"{name}.md").write_text(text)
+        (folder / "book" / f"{name}.md").write_text(text, "utf-8")
     chapters = "".join(f"- file: book/{name}\n" for name in pages if name != "index")
-    (folder / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{chapters}")
+    (folder / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{chapters}", "utf-8")
     return folder
 
 
@@ -42,13 +42,14 @@ def add_notebook(folder):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Three")])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, folder / "book" / "[three].ipynb")
-    (folder / "_toc.yml").open("a").write("- file: book/[three]\n")
+    (folder / "_toc.yml").open("a", encoding="utf-8").write("- file: book/[three]\n")
 
 
 def build(folder, *arguments, module="tools.build", **variables):
     command = [sys.executable, "-m", module, *arguments]
     env = os.environ | {"PYTHONPATH": "", "GITHUB_REPOSITORY": ""} | variables
-    return subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    return subprocess.run(command, cwd=folder, env=env, **said)
 
 
 def succeed(folder, *arguments, **options):
@@ -62,7 +63,7 @@ def test_a_book_is_built_wherever_it_lies_and_only_what_changed_is_read_again(bo
     succeed(book)
     html = book / "_build" / "html"
     assert {path.name for path in html.rglob("*.html")} >= {"index.html", "[two].html", "404.html", "search.html"}
-    assert '<svg role="img" aria-label="x^2"' in (html / "book" / "[two].html").read_text()
+    assert '<svg role="img" aria-label="x^2"' in (html / "book" / "[two].html").read_text("utf-8")
 
     read = {path: path.stat().st_mtime_ns for path in (book / "_build" / ".doctrees").rglob("*.doctree")}
     page.write_text("# Three\n")
@@ -71,7 +72,18 @@ def test_a_book_is_built_wherever_it_lies_and_only_what_changed_is_read_again(bo
 
     (book / "book" / "_static" / "book.css").write_text("body { color: red; }\n")
     succeed(book)
-    assert "red" in (html / "_static" / "book.css").read_text(), "though no page changed"
+    assert "red" in (html / "_static" / "book.css").read_text("utf-8"), "though no page changed"
+
+
+def test_a_locale_that_lacks_its_letters_changes_no_page(book):
+    (book / "book" / "[two].md").write_text("# 둘 → 2\n", "utf-8")
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    succeed(book, **plain)
+    html = book / "_build" / "html"
+    assert "둘 → 2" in (html / "book" / "[two].html").read_text("utf-8")
+    assert "첫 페이지로" in (html / "ko" / "index.html").read_text("utf-8")
+    succeed(book, module="tools.translate", **plain)
+    assert "둘 → 2" in (book / "locale" / "ko" / "LC_MESSAGES" / "book" / "[two].po").read_text("utf-8")
 
 
 def test_the_pages_are_those_of_the_table_of_contents(tmp_path):
@@ -107,7 +119,7 @@ MENDED = {"setence, and [another page](index.md)": "sentence", "tpyo": "typo", "
 
 def korean(book, page):
     """A page's titles, paragraphs and alt texts."""
-    html = (book / "_build" / "html" / "ko" / "book" / f"{page}.html").read_text()
+    html = (book / "_build" / "html" / "ko" / "book" / f"{page}.html").read_text("utf-8")
     article = BeautifulSoup(html, "html.parser").article
     for mark in article.select(".headerlink, .caption-number"):
         mark.decompose()
@@ -127,7 +139,7 @@ def translate_all(book, translations):
 
 def test_a_changed_text_is_shown_as_it_is_until_it_is_translated(book):
     page = book / "book" / "[two].md"
-    page.write_text(PAGE)
+    page.write_text(PAGE, "utf-8")
     succeed(book, module="tools.translate")
     translate_all(book, KOREAN)
     succeed(book, "html", "ko")
@@ -135,12 +147,12 @@ def test_a_changed_text_is_shown_as_it_is_until_it_is_translated(book):
     assert korean(book, "index") == ["하나"]
 
     for typo, mended in MENDED.items():
-        page.write_text(page.read_text().replace(typo, mended))
+        page.write_text(page.read_text("utf-8").replace(typo, mended), "utf-8")
     changed = ["A sentence.", "그대로입니다.", "A caption with a typo.", "A picture with a typo."]
     succeed(book, "html", "ko")
     assert korean(book, "[two]") == ["Three", *changed]
     assert korean(book, "index")[1].startswith("4 of this edition's 6 paragraphs are not translated yet")
-    assert "Three" in (book / "_build" / "html" / "ko" / "book" / "index.html").read_text(), "in its navigation"
+    assert "Three" in (book / "_build" / "html" / "ko" / "book" / "index.html").read_text("utf-8"), "in its navigation"
 
     succeed(book, module="tools.translate")
     translate_all(book, {"Three": "셋"})
@@ -158,10 +170,11 @@ def test_ways_in_where_the_address_is_known_and_nowhere_else(book):
     for known, variables in ((False, elsewhere), (True, actions), ("in _config.yml", {})):
         if known == "in _config.yml":
             settings = book / "_config.yml"
-            settings.write_text(re.sub(r"(?m)^(repository:\n  url:).*", rf"\1 {address}", settings.read_text()))
+            settings.write_text(re.sub(r"(?m)^(repository:\n  url:).*", rf"\1 {address}", settings.read_text("utf-8")))
         succeed(book, **variables)
         first, three = (
-            unescape((book / "_build" / "html" / "book" / f"{name}.html").read_text()) for name in ("index", "[three]")
+            unescape((book / "_build" / "html" / "book" / f"{name}.html").read_text("utf-8"))
+            for name in ("index", "[three]")
         )
         words = BeautifulSoup(first, "html.parser").find("article").get_text()
         assert "make book" in words

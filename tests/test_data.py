@@ -2,7 +2,10 @@
 
 import gzip
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections import Counter
 from functools import partial
@@ -129,7 +132,7 @@ def apt_get(folder, monkeypatch):
             cp "{RAW}"/*.gz "$3/usr/share/not/there" """,
     }
     for name, text in scripts.items():
-        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n", "utf-8")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
@@ -161,3 +164,32 @@ def test_when_nothing_works_one_error_says_what_to_do_and_a_wrong_file_is_never_
     message = str(error.value)
     assert "not the original ones" in message and "apt-get: not found" in message and "http://127.0.0.1:9/" in message
     assert f", {LABELS} (from" in message and f"into {raw}" in message and (raw / LABELS).read_bytes() == before
+
+
+WHERE = """
+import os
+from async_hpo import paths
+before = str(paths.experiments())
+os.chdir("/")
+print(paths.DATA, before == str(paths.experiments()), os.environ["ASYNC_HPO_HOME"])
+"""
+
+
+@pytest.mark.parametrize(("given", "runs"), [("~/책", "~/runs"), ("책", "runs")])
+def test_a_home_of_ones_own_is_one_place(tmp_path, given, runs):
+    """Also for processes that it starts, in other folders."""
+    env = os.environ | {"HOME": str(tmp_path), "ASYNC_HPO_HOME": given, "SYNETUNE_FOLDER": runs, "PYTHONUTF8": "1"}
+    said = subprocess.check_output([sys.executable, "-c", WHERE], cwd=tmp_path, env=env, encoding="utf-8")
+    assert said == f"{tmp_path}/책/data True {tmp_path}/책\n"
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_place_that_is_no_folder_is_one_line(tmp_path, kind):
+    place = tmp_path / "data"
+    place.touch() if kind == "file" else place.symlink_to(tmp_path / "not-there")
+    command = [sys.executable, "-m", "async_hpo.data"]
+    done = subprocess.run(
+        command, env=os.environ | {"ASYNC_HPO_HOME": str(tmp_path)}, capture_output=True, cwd=paths.ROOT
+    )
+    assert done.returncode != 0 and done.stderr.startswith(f"Fashion-MNIST can't be put into {place}/".encode())
+    assert done.stderr.count(b"\n") == 1 and b"call again" in done.stderr

@@ -78,12 +78,13 @@ def forget(builder: str, language: str) -> None:
 
 def lead_to_first_page(page: Path, language: str) -> None:
     """For the book's address, Jupyter Book would write a page without title, language, and anything to preview."""
-    head = (page.parent / FIRST_PAGE).read_text()
+    head = (page.parent / FIRST_PAGE).read_text("utf-8")
     shared = "\n".join(re.findall(r"<title>.*?</title>|<meta (?:property|name)=\"(?:og|twitter):[^>]*>", head))
     refresh = f'<meta http-equiv="refresh" content="0; url={FIRST_PAGE}">'
     link = f'<p><a href="{FIRST_PAGE}">{TO_FIRST_PAGE[language]}</a></p>'
     page.write_text(
-        f'<!doctype html>\n<html lang="{language}">\n<meta charset="utf-8">\n{refresh}\n{shared}\n{link}\n</html>\n'
+        f'<!doctype html>\n<html lang="{language}">\n<meta charset="utf-8">\n{refresh}\n{shared}\n{link}\n</html>\n',
+        encoding="utf-8",
     )
 
 

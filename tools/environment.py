@@ -32,8 +32,8 @@ REASONS = {
 }
 #: These make a Python or pip look, or install, elsewhere than in the environment.
 ELSEWHERE = {"PYTHONHOME", "PYTHONPATH", "PIP_PYTHON", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"}
-#: These outrank settings in a reader's pip.conf that would do so, too, or refuse the lock.
-PIP = {"PIP_USER": "0", "PIP_REQUIRE_HASHES": "0", "PIP_CONSTRAINT": os.devnull}
+#: These outrank settings in a reader's pip.conf that would do so, too, or refuse the lock, or install nothing.
+PIP = {"PIP_USER": "0", "PIP_REQUIRE_HASHES": "0", "PIP_CONSTRAINT": os.devnull, "PIP_DRY_RUN": "0"}
 
 
 def main(folder, *parts):
@@ -46,7 +46,7 @@ def main(folder, *parts):
     if torch not in ("cpu", "gpu"):
         stop(f"TORCH={torch} is unknown. TORCH=cpu leaves NVIDIA's libraries out, TORCH=gpu installs them.")
     # A moved environment is broken, hence the places: a link's, and the one that it leads to.
-    base = digest("\n".join([sys.version, os.path.abspath(folder), os.path.realpath(folder)]))
+    base = digest(os.fsencode("\n".join([sys.version, os.path.abspath(folder), os.path.realpath(folder)])))
     lines = {state(part, torch == "cpu"): part for part in parts}
     if {base, *lines} <= set(found):
         return
@@ -57,7 +57,7 @@ def main(folder, *parts):
         if line not in found:
             print(f"Installing {part} into {folder}{SIZES.get(part, '')} ...", flush=True)
             install(os.path.join(folder, "bin", "python"), part, line.endswith(" cpu"))
-    with open(stamp, "w") as file:
+    with open(stamp, "w", encoding="utf-8") as file:
         file.write("\n".join([base, *lines]))
 
 
@@ -66,7 +66,7 @@ def state(part, cpu):
     if os.path.isdir(part):
         return part
     lock = read(part)
-    return f"{part} {digest(lock)}" + (" cpu" if cpu and re.search("^torch==", lock, re.MULTILINE) else "")
+    return f"{part} {digest(lock.encode())}" + (" cpu" if cpu and re.search("^torch==", lock, re.MULTILINE) else "")
 
 
 def make_anew(folder, stamp):
@@ -77,7 +77,7 @@ def make_anew(folder, stamp):
     try:
         run(f"cannot make {folder}", [sys.executable, "-m", "venv", "--clear", folder])
     finally:
-        open(stamp, "w").close()  # an environment that was interrupted is make's own, and not complete
+        open(stamp, "wb").close()  # an environment that was interrupted is make's own, and not complete
 
 
 def install(python, part, cpu):
@@ -115,8 +115,8 @@ def run(complaint, *commands):
             stop(f"{complaint}: {[*found, last_line][0]}")
 
 
-def digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
 
 
 def read(path):

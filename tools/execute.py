@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -124,6 +125,8 @@ def run_cells(path: Path, cells: list[NotebookNode], afterwards: str = "") -> li
     begin = time.monotonic()
     notebook = nbformat.v4.new_notebook(cells=copy.deepcopy(cells))
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True)
+    # This Python's own kernel, and in no folder one of the same name, which starts another Python.
+    client.create_kernel_manager().kernel_spec_manager = KernelSpecManager(kernel_dirs=[])
     with client.setup_kernel(cwd=str(path.parent)):
         for number, cell in enumerate(notebook.cells):
             client.execute_cell(cell, number)
@@ -159,7 +162,8 @@ def main() -> None:
     given = parser.parse_args()
     if not set(given.pages) <= set(known) or not (given.pages or given.draw):
         sys.exit(f"Which page? One of: {', '.join(known)}")
-    os.environ.pop("SHORT_BUDGET", None)
+    for name in ("SHORT_BUDGET", "MPLBACKEND", "PYTHONSTARTUP"):  # a kernel would show no figures, and know more names
+        os.environ.pop(name, None)
     with tempfile.TemporaryDirectory() as empty:
         if given.draw:
             os.environ["SYNETUNE_FOLDER"] = empty  # figures show the book's runs, not the contributor's own

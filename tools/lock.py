@@ -12,15 +12,15 @@ def compile_lock(name: str, *options: str) -> None:
     command += ["--universal", "--python-version", "3.11", "--no-emit-index-url", "--no-header"]
     subprocess.run([*command, *options, *sys.argv[1:]], check=True)
     first_line = f"# Install with: pip install --no-deps -r {name}.txt   (complete; why --no-deps: see overrides.txt)\n"
-    Path(f"{name}.txt").write_text(first_line + Path(f"{name}.txt").read_text())
+    Path(f"{name}.txt").write_text(first_line + Path(f"{name}.txt").read_text("utf-8"), "utf-8")
 
 
 def leave_out(lock: Path, *others: str) -> None:
     """Drop from a lock what others hold, on top of which it is installed."""
-    held = {line for other in others for line in Path(other).read_text().splitlines()}
-    blocks = re.split(r"^(?=[a-z0-9])", lock.read_text(), flags=re.MULTILINE | re.IGNORECASE)
+    held = {line for other in others for line in Path(other).read_text("utf-8").splitlines()}
+    blocks = re.split(r"^(?=[a-z0-9])", lock.read_text("utf-8"), flags=re.MULTILINE | re.IGNORECASE)
     text = "".join(block for block in blocks if not {block.splitlines()[0], block.split(" ;")[0]} & held)
-    lock.write_text(text.replace("complete", "on top of the two others", 1))
+    lock.write_text(text.replace("complete", "on top of the two others", 1), "utf-8")
 
 
 if __name__ == "__main__":

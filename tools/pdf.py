@@ -17,13 +17,15 @@ def pdf_in(language: str) -> Path:
 
 def print_page(browser: str, page: Path, pdf: Path) -> None:
     """Sphinx writes the single page below `book/`, with links as if it were above: they are to lead to itself."""
-    page.write_text((page.parent / FIRST_PAGE).read_text().replace(f'href="{FIRST_PAGE}#', 'href="#'))
+    text = (page.parent / FIRST_PAGE).read_text("utf-8")
+    page.write_text(text.replace(f'href="{FIRST_PAGE}#', 'href="#'), "utf-8")
     pdf.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as profile:  # not the reader's own, which a running browser holds
         options = ["--headless", "--disable-gpu", "--no-pdf-header-footer", "--generate-pdf-document-outline"]
         options += ["--no-sandbox"] if os.getuid() == 0 else []
         options += [f"--user-data-dir={profile}", f"--print-to-pdf={pdf}"]
-        result = subprocess.run([browser, *options, page.resolve().as_uri()], capture_output=True, text=True)
+        command = [browser, *options, page.resolve().as_uri()]
+        result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if result.returncode != 0 or not pdf.exists():
         sys.exit(f"make: {browser} printed no PDF: {(result.stderr.splitlines() or ['no reason given'])[-1]}")
     print(f"The PDF is ready: {pdf}")

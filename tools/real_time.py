@@ -125,7 +125,7 @@ def times_to_targets(table: pd.DataFrame, incumbent: pd.DataFrame) -> dict[str, 
 
 def read() -> dict[Plan, dict[str, Any]]:
     """The rows of the plans that have been run."""
-    rows = [json.loads(line) for line in PATH.read_text().splitlines()] if PATH.exists() else []
+    rows = [json.loads(line) for line in PATH.read_text("utf-8").splitlines()] if PATH.exists() else []
     return {Plan(row["sequence"], row["workers"], row["synchronous"]): row for row in rows}
 
 
@@ -136,7 +136,7 @@ def record() -> None:
         with tempfile.TemporaryDirectory() as folder:  # nobody reads the runs again
             os.environ["SYNETUNE_FOLDER"] = folder
             row = measure(plan)
-        with open(PATH, "a") as file:
+        with open(PATH, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 

@@ -86,7 +86,7 @@ def read(name: str) -> pd.DataFrame:
 def write(rows: pd.DataFrame, name: str) -> None:
     with in_one_step(path_of(name)) as part:
         text = rows.sort_values(["trial", "epoch"]).to_csv(index=False)
-        part.write_text(f"{MADE_FROM}{TABLES[name].digest}\n{text}")
+        part.write_text(f"{MADE_FROM}{TABLES[name].digest}\n{text}", "utf-8")
 
 
 class _AddFinished(TunerCallback):

@@ -26,5 +26,5 @@ def saved_code(module: Path) -> str:
 
 if __name__ == "__main__":
     for module in (CHAPTER, SOLUTIONS):
-        module.write_text(saved_code(module))
+        module.write_text(saved_code(module), "utf-8")
         print(f"wrote {module.relative_to(ROOT)}")

@@ -58,7 +58,7 @@ def update(language: str) -> list[str]:
 
 def words_of_the_site() -> Catalog:
     """Texts that Sphinx's builder doesn't look at: title and author, and `_(...)` in extension and scripts."""
-    settings = yaml.safe_load(Path("_config.yml").read_text())
+    settings = yaml.safe_load(Path("_config.yml").read_text("utf-8"))
     texts = [settings["title"], settings["author"]]
     for module in sorted(Path("tools", "site").glob("*.py")):
         texts += [text for _line, text, *_rest in extract_from_file("python", module, explorer.KEYWORDS)]
