@@ -1,6 +1,8 @@
 """The checks accept every right answer, however it is written, and name the fault of a wrong one."""
 
+import gzip
 import inspect
+import itertools
 import math
 import random
 import subprocess
@@ -17,6 +19,7 @@ from syne_tune.optimizer.schedulers.searchers.single_objective_searcher import S
 from async_hpo import check
 from async_hpo.check import trials
 from async_hpo.check.checklist import Checklist
+from async_hpo.fetch import RAW
 from async_hpo.solutions import LocalSearcher, dropoutmlp_config_space, hpo_objective_dropoutmlp_synetune
 
 SPACE = dropoutmlp_config_space
@@ -136,13 +139,33 @@ TEXTS = {
     "dropout": "Dropout(dropout_2)",
     "images": "self.val_dataloader = validation",
     "report": "report = Reporter()",
+    "error": "self.validation_error().item()",
     "fit": "trainer.fit(model, FashionMNIST(batch_size=batch_size))",
 }
 AT_THE_END = {
     "report": "kept = []; report = lambda **values: kept.append(values)",
     "fit": f"{TEXTS['fit']}; report = Reporter(); [report(**values) for values in kept]",
 }
-NEEDS_ALL = "torch.manual_seed(0); assert len(FashionMNIST().tensors['train'][0]) == 50_000"
+ALL = """
+    import torchvision
+    from torch.utils.data import DataLoader, random_split
+    images = torchvision.datasets.FashionMNIST(ROOT, train=True, transform=torchvision.transforms.ToTensor())
+    train, val = random_split(images, [50_000, 10_000])
+    data = d2l.DataModule()
+    data.train_dataloader = lambda: DataLoader(train, batch_size, shuffle=True)
+    data.val_dataloader = lambda: DataLoader(val, 500)
+    trainer.fit(model, data)
+"""
+
+
+@pytest.fixture
+def all_images(tmp_path):
+    """As torchvision unpacks them."""
+    for file in RAW.glob("*.gz"):
+        path = tmp_path / "FashionMNIST" / "raw" / file.stem
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.decompress(file.read_bytes()))
+    return ALL.replace("ROOT", repr(str(tmp_path)))
 
 
 @pytest.mark.slow
@@ -151,19 +174,24 @@ NEEDS_ALL = "torch.manual_seed(0); assert len(FashionMNIST().tensors['train'][0]
     [
         ({}, None),
         ({"start": "pass"}, None),
-        ({"start": NEEDS_ALL}, None),
+        ({"fit": "all"}, None),
+        ({"fit": "all", "images": "self.val_dataloader = self.train_dataloader"}, "it validates on images that"),
         (AT_THE_END, "[564, 564, 564] training steps before the reports"),
         ({"start": "OUTSIDE"}, "name 'OUTSIDE' is not defined"),
         ({"start": "import time; time.sleep(600)"}, "still running after 1 s"),
         ({"report": "report = dict"}, "without a report"),
+        ({"error": "self.validation_error()"}, "[None, None, None]"),
         ({"images": "self.val_dataloader = self.train_dataloader"}, "it validates on images that"),
+        ({"images": "self.model.eval = lambda: None; self.val_dataloader = validation"}, "dropout was on"),
         ({"fit": "trainer.fit(model, FashionMNIST(min(batch_size, 64)))"}, "it uses batch_size"),
-        ({"dropout": "Dropout(0.5)"}, "it uses dropout_2"),
+        ({"start": "pass", "dropout": "Dropout(0.5)"}, "it uses dropout_2"),
     ],
 )
-def test_objectives_are_judged_by_their_trials(capsys, monkeypatch, replaced, fault):
+def test_objectives_are_judged_by_their_trials(capsys, monkeypatch, all_images, replaced, fault):
     if "sleep" in replaced.get("start", ""):
         monkeypatch.setattr(trials, "_SECONDS", 1)
+    if replaced.get("fit") == "all":
+        replaced |= {"fit": all_images.strip()}
     assert_judged(capsys, check.objective(changed(**replaced), SPACE), fault)
 
 
@@ -181,12 +209,13 @@ def test_wrong_arguments_are_named_before_anything_runs(capsys, f, space, fault)
     assert_judged(capsys, check.objective(f, space), fault)
 
 
-def reports(errors=(0.5, 0.4, 0.3), epochs=(1, 2, 3), steps=(8, 16, 24), metric="validation_error"):
-    return pd.DataFrame({"epoch": epochs, metric: errors, "_steps": steps})
+def reports(errors=(0.5, 0.4, 0.3), epochs=(1, 2, 3), steps=(8, 16, 24), metric="validation_error", **more):
+    more = {"_output": "1", "_dropped": False} | more
+    return pd.DataFrame({"epoch": epochs, metric: errors, "_steps": steps} | more)
 
 
 LATE = TimeoutError("late")
-TWO, OTHER = reports((0.5, 0.4), (1, 2), (8, 16)), reports((0.6, 0.5), (1, 2), (1, 2))
+ONE, OTHER = reports([0.5], [1], [8]), reports([0.6], [1], [1])
 
 
 def judged(**trial_of):
@@ -194,13 +223,14 @@ def judged(**trial_of):
 
     A trial is its reports, its error, or what `run` raises.
     """
-    given = dict.fromkeys([*trials._EASY, "_n_train"], OTHER)
-    given |= {"first": reports(), "max_epochs": TWO, "again": TWO} | trial_of
-    unchanged = iter(["max_epochs", "again"])
+    given = dict.fromkeys(trials._EASY, OTHER) | {"max_epochs": reports((0.5, 0.4), (1, 2), (8, 16)), "again": ONE}
+    given |= {"": reports(), "_whole": reports(), "other_seed": ONE, "_noise": reports((0.9, 0.8, 0.9))} | trial_of
 
     def run(**changes):
-        name = next(iter(changes), "first")
-        trial = given[next(unchanged) if name == "max_epochs" else name]
+        name = next((name for name in changes if name != "_whole"), "_whole" if changes else "")
+        if changes.get("max_epochs") == 1 and name in ("max_epochs", "_seed"):
+            name = "other_seed" if "_seed" in changes else "again"
+        trial = given[name]
         if isinstance(trial, Exception):
             raise trial
         return (pd.DataFrame(), trial) if isinstance(trial, str) else (trial, "")
@@ -211,32 +241,45 @@ def judged(**trial_of):
     return checks.verdict()
 
 
+def first(*args, **more):
+    """A first trial that is the same with all images."""
+    return dict.fromkeys(["", "_whole"], reports(*args, **more))
+
+
 @pytest.mark.parametrize(
     "trial_of, fault",
     [
         ({}, None),
-        ({"first": reports((0.2, 0.3, 0.4))}, None),
-        ({"first": reports((1, 0.6, 0), steps=(0, 0, 0))}, None),
+        (first((0.2, 0.3, 0.4)), None),
+        (first((1, 0.6, 0), steps=(0, 0, 0)), None),
+        ({"": reports((math.nan,) * 3)}, None),
+        ({"": reports((0.01, 0.01, 0.01))}, None),
+        ({"": "ValueError: Sum of input lengths"}, None),
+        ({"": "ValueError: Sum of input lengths", "_whole": LATE}, None),
         ({"max_epochs": reports((0.5, 0.4), (1, 2), (0, 0)), "batch_size": OTHER}, None),
-        ({"max_epochs": reports((0.5, 0.4), (1, 2), (0, 0)), "batch_size": TWO}, "same learning curve with batch_size"),
-        ({"first": LATE}, "TimeoutError: late"),
-        ({"first": "OSError: no disk", "_n_train": LATE}, "OSError: no disk"),
-        ({"first": pd.DataFrame()}, "it reports to Syne Tune"),
-        ({"first": reports(metric="loss")}, "epoch, loss"),
-        ({"first": reports([0.3], [3], [24])}, "epoch = [3]"),
-        ({"first": reports(epochs=(0, 1, 2))}, "epoch = [0, 1, 2]"),
-        ({"first": reports(steps=(24, 24, 24))}, "[24, 24, 24] training steps"),
-        ({"first": reports(steps=(0, 8, 16))}, "[0, 8, 16] training steps"),
-        ({"first": reports((0.9, 0.6, 0.5))}, "validation_error is an error"),
-        ({"first": reports((0.5, 0.4, 1.1))}, "validation_error is a share"),
-        ({"first": reports((-0.1, 0.4, 0.3))}, "validation_error is a share"),
-        ({"first": reports(("a", 0.4, 0.3))}, "validation_error is a share"),
+        ({"max_epochs": reports((0.5, 0.4), (1, 2), (0, 0)), "batch_size": ONE}, "same learning curve with batch_size"),
+        ({"": LATE}, "TimeoutError: late"),
+        ({"": "OSError: no disk", "_whole": "OSError: no disk"}, "OSError: no disk"),
+        (first((), (), ()), "it reports to Syne Tune"),
+        (first(metric="loss"), "epoch, loss"),
+        (first([0.3], [3], [24]), "epoch = [3]"),
+        (first(epochs=(0, 1, 2)), "epoch = [0, 1, 2]"),
+        (first(steps=(24, 24, 24)), "[24, 24, 24] training steps"),
+        (first(steps=(0, 8, 16)), "[0, 8, 16] training steps"),
+        (first(steps=(8, 24, 48)), "[8, 16, 24] steps"),
+        (first((0.9, 0.6, 0.5)), "validation_error is an error"),
+        (first((0.5, 0.4, 1.1)), "validation_error is a share"),
+        (first((-0.1, 0.4, 0.3)), "validation_error is a share"),
+        (first(("a", 0.4, 0.3)), "validation_error is a share"),
+        (first([None] * 3), "[None, None, None]"),
+        (first(_dropped=True), "dropout was on"),
         ({"max_epochs": reports()}, "epochs [1, 2, 3] with max_epochs=2"),
-        ({"_n_train": reports((0.5, 0.05, 0.3))}, "0.050, learnt by heart"),
-        ({"lr": TWO}, "the same learning curve with lr=0.1"),
+        ({"_noise": reports((0.5, 0.05, 0.3))}, "0.050"),
+        ({"_noise": reports((0.9, 2.3, 3.4))}, "3.400"),
+        ({"lr": ONE}, "the same learning curve with lr=0.1"),
         ({"dropout_1": "ValueError: no"}, "ValueError: no"),
-        ({"batch_size": reports((0.6, 0.5), (1, 2), (8, 16))}, "1.0 times as many steps"),
-        ({"batch_size": reports((0.6, 0.5), (1, 2), (2, 4))}, "4.0 times as many steps"),
+        ({"batch_size": ONE}, "1.0 times as many steps"),
+        ({"batch_size": reports([0.6], [1], [2])}, "4.0 times as many steps"),
     ],
 )
 def test_trials_are_judged(capsys, trial_of, fault):
@@ -244,10 +287,12 @@ def test_trials_are_judged(capsys, trial_of, fault):
 
 
 def test_what_cannot_be_seen_of_an_objective_is_not_wrong(capsys):
-    assert judged(_n_train="too few to split") is True
-    assert judged(again=reports((0.5, 0.41), (1, 2), (8, 16)), lr=TWO) is True
+    assert judged(_noise="too few to split") is True
+    assert judged(other_seed=OTHER, again=OTHER, lr=ONE) is True
     out = capsys.readouterr().out
     assert "two learning curves: set PyTorch's seed" in out and "✓ it uses batch_size" in out
+    assert judged(other_seed=OTHER, lr=ONE) is False
+    capsys.readouterr()
     assert judged(max_epochs=LATE) is True and judged(lr=LATE) is True
     assert capsys.readouterr().out.count("– not checked any further") == 2
 
@@ -297,6 +342,18 @@ def suggests(changes):
     return {"suggest": suggest}
 
 
+TICK = itertools.count()
+
+
+def one_of(searcher, i):
+    return {"abcd"[i % 4]: searcher._draw("abcd"[i % 4])}
+
+
+def ends(searcher, name):
+    domain = searcher.config_space[name]
+    return (domain.lower, domain.upper) if name in "abcd" else (7, 7)
+
+
 @pytest.mark.parametrize(
     "methods, options, fault",
     [
@@ -304,20 +361,36 @@ def suggests(changes):
         ({}, {"probab_local": 0.5}, "it explores with probability"),
         ({}, {"probab_local": 0}, "none near an earlier one"),
         ({}, {"num_init_random": 2}, "it starts at random"),
+        ({}, {"num_init_random": 9}, "9 of the first 19"),
         ({}, {"points_to_evaluate": None}, "it suggests the initial configurations first"),
         (remembers(lambda trial_id, config, metric: {trial_id: (-metric, config)}), {}, "near trial 5 with 0.9"),
         (remembers(lambda trial_id, config, metric: {0: (metric, config)}), {}, "near trial 4 with 0.2"),
-        ({"on_trial_error": lambda self, trial_id: self.best_of_trial.pop(trial_id)}, {}, "KeyError: 0"),
-        ({"_draw": lambda self, name: {}[name] if len(self.best_of_trial) == 12 else self.draw(name)}, {}, "KeyError"),
+        (remembers(lambda trial_id, config, metric: {}), {}, "none near an earlier one"),
+        (remembers(lambda trial_id, config, metric: {trial_id: (metric or 9, config)}), {}, "near trial 1 with 0.1"),
+        ({"on_trial_error": lambda self, trial_id: self.best_of_trial.pop(trial_id)}, {}, "KeyError"),
+        ({"on_trial_error": lambda self, trial_id: self.best_of_trial.clear()}, {}, "it moves on to a better"),
+        ({"_draw": lambda self, name: {}[name] if len(self.best_of_trial) == 10 else self.draw(name)}, {}, "KeyError"),
+        ({"_draw": lambda self, name: uniform(*ends(self, name)).sample()}, {}, "it draws b anew"),
+        (
+            {"_next_points_to_evaluate": lambda self: self.initial.pop(0) if self.initial else None},
+            {},
+            "points_to_evaluate as it",
+        ),
         (suggests(lambda self, best, name: {"d": self._draw("d")}), {}, "up to 2 change"),
-        (suggests(lambda self, best, name: {"b": best["b"]}), {}, "'b': 0"),
-        (suggests(lambda self, best, name: {"a": best["a"] * 0.99} if name == "a" else {}), {}, "it draws anew"),
-        (suggests(lambda self, best, name: {"a": 3.0} if name == "a" else {}), {}, "('a', 3.0)"),
+        (suggests(lambda self, best, name: {"b": best["b"]}), {}, "no constant"),
+        (suggests(lambda self, best, name: {"a": best["a"] * 0.99} if name == "a" else {}), {}, "it draws a anew"),
+        (suggests(lambda self, best, name: {"a": 3.0} if name == "a" else {}), {}, "a=3.0"),
+        (
+            suggests(lambda self, best, name: best | one_of(self, next(TICK))),
+            {},
+            "chance decides",
+        ),
     ],
 )
 def test_wrong_searchers_are_refused(capsys, methods, options, fault):
     def __init__(self, config_space, **arguments):
         LocalSearcher.__init__(self, config_space, **(arguments | options))
+        self.initial = arguments["points_to_evaluate"]
 
     methods |= {"__init__": __init__, "draw": LocalSearcher._draw}
     assert_judged(capsys, check.searcher(type("Wrong", (LocalSearcher,), methods)), fault)

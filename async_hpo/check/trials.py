@@ -6,8 +6,9 @@ import inspect
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
+from numbers import Real
 from types import FunctionType
 from typing import Any
 
@@ -21,9 +22,13 @@ from async_hpo.check.inspections import HYPERPARAMETERS
 from async_hpo.paths import SHORT
 
 _SECONDS = 250 if SHORT else 25  # for all trials; a cap alone where the tests run
-_FEW, _ALL = 6_000, 60_000  # training images
-# Learns quickly: an error and an accuracy cannot be taken for each other.
-_EASY = dict(zip(HYPERPARAMETERS, [64, 64, 0.1, 0.1, 0.05, 32], strict=True)) | {"max_epochs": 3}
+_FEW = 6_000  # training images
+# Learns quickly, with other optimizers, too: an error and an accuracy cannot be taken for each other.
+_EASY = dict(zip(HYPERPARAMETERS, [64, 48, 0.1, 0.1, 0.02, 32], strict=True)) | {"max_epochs": 3}
+# Few images, whose labels may be learnt by heart, even if they are random.
+_BY_HEART = dict(zip(HYPERPARAMETERS, [256, 256, 0.0, 0.0, 0.05, 4], strict=True)) | {"max_epochs": 40}
+# How a trial runs: images to train on, whether only their loader is cut, whether labels are random, and the seed.
+_HOW = {"_n_train": _FEW, "_whole": False, "_noise": False, "_seed": 0}
 
 
 def objective(f: Callable[..., None], config_space: dict[str, Any]) -> bool:
@@ -54,7 +59,7 @@ def _trials(f: Callable[..., None], space: dict[str, Any]) -> Iterator[Callable[
     """Give a function that runs a trial, with what is to differ from `_EASY`, and returns its reports and its error."""
     # Without globals and defaults, as PythonBackend does it.
     bare = FunctionType(f.__code__, {"__builtins__": builtins}, f.__name__)
-    base = {name: value for name, value in space.items() if name not in HYPERPARAMETERS} | _EASY | {"_n_train": _FEW}
+    base = {name: value for name, value in space.items() if name not in HYPERPARAMETERS} | _EASY | _HOW
     backend = ForkserverBackend(functools.partial(_on_few_images, bare), base, [__name__], [FASHION_MNIST])
 
     def run(**changes) -> tuple[pd.DataFrame, str]:
@@ -66,82 +71,134 @@ def _trials(f: Callable[..., None], space: dict[str, Any]) -> Iterator[Callable[
             statuses, new = backend.fetch_status_results([trial_id])
             reports += [report for _, report in new]
             status = statuses[trial_id][1]
-        said = backend.stderr(trial_id) or ["it ended without a message"]
-        return pd.DataFrame(reports), said[-1].strip() if status == Status.failed else ""
+        said = [line.strip() for line in backend.stderr(trial_id) if line.strip()] or ["it ended without a message"]
+        return pd.DataFrame(reports), said[-1] if status == Status.failed else ""
 
     with tempfile.TemporaryDirectory() as folder:
         backend.set_path(folder)
-        end = time.monotonic() + _SECONDS
         backend.warm_up()
+        end = time.monotonic() + _SECONDS
         try:
             yield run
         finally:
             backend.stop_all()
 
 
-def _on_few_images(f: Callable[..., None], /, _n_train: int, **config) -> None:
-    """In a trial's process: call `f` with a part of the images; reports tell how many steps it has taken (`_steps`)."""
+def _on_few_images(f: Callable[..., None], /, _n_train: int, _whole: bool, _noise: bool, _seed: int, **config) -> None:
+    """In a trial's process: call `f` with a part of the images; its reports also tell what it does: `report_seen`."""
+    import random
+
+    import numpy as np
+    import torch
     import torchvision
     from syne_tune import Reporter
+    from torch.nn.modules.module import register_module_forward_hook
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     from async_hpo import data
 
+    def few(part, X, y, whole):
+        n = None if whole else _n_train if part == "train" or _noise else 1_000
+        return X[:n], np.random.permutation(y[:n]) if _noise else y[:n]
+
     def read_few(self, *args, **kwargs) -> None:
         read(self, *args, **kwargs)
-        n = sizes["train" if self.train else "test"]
-        self.data, self.targets = self.data[:n], self.targets[:n]
+        self.data, targets = few("train" if self.train else "test", self.data, self.targets.numpy(), _whole)
+        self.targets = torch.from_numpy(targets)
 
-    def counted(self, **values) -> None:
-        report(self, **values, _steps=len(steps))
+    def get_once(self, i):  # it decodes an image each time
+        kept = self.__dict__.setdefault("_kept", {})
+        return kept[i] if i in kept else kept.setdefault(i, get(self, i))
 
-    sizes = {"train": _n_train, "validation": 1_000, "test": 1_000}
-    data.use({part: (X[: sizes[part]], y[: sizes[part]]) for part, (X, y) in data.arrays().items()})
-    read, report, steps = torchvision.datasets.FashionMNIST.__init__, Reporter.__call__, list[int]()
-    torchvision.datasets.FashionMNIST.__init__ = read_few  # D2L's own FashionMNIST reads it
-    Reporter.__call__ = counted
-    register_optimizer_step_post_hook(lambda *_: steps.append(1))
+    def load_few(self, images, *args, **kwargs) -> None:
+        # What an answer splits by itself keeps its size; of the larger part, to train on, its loader has but a few.
+        if _whole and not {"sampler", "batch_sampler"} & {*kwargs} and len(images) > 30_000:
+            images = torch.utils.data.Subset(images, range(_n_train))
+        load(self, images, *args, **kwargs)
+
+    def look_at_layer(layer, inputs, output) -> None:
+        seen["output"] = output
+        if isinstance(layer, torch.nn.Dropout):
+            modes.add(layer.training)
+
+    def look_at_step(*_) -> None:
+        seen["steps"] += 1
+        modes.clear()
+
+    def report_seen(self, **values) -> None:
+        # The last output tells two learning curves apart that have the same errors by chance.
+        output = float(seen["output"].double().sum()) if isinstance(seen["output"], torch.Tensor) else None
+        report(self, **values, _steps=seen["steps"], _output=f"{output}", _dropped=modes == {True})
+
+    images, modes = {}, set[bool]()  # modes: whether Dropout was on, since the last step
+    seen: dict[str, Any] = {"steps": 0, "output": None}
+    for set_seed in (random.seed, np.random.seed, torch.manual_seed):
+        set_seed(_seed)
+    for part, arrays in data.arrays().items():
+        images[part] = few(part, *arrays, _whole and (part, _noise) != ("train", True))  # already split
+    data.use(images)
+    Images, DataLoader = torchvision.datasets.FashionMNIST, torch.utils.data.DataLoader  # D2L's own FashionMNIST, too
+    read, get, load, report = Images.__init__, Images.__getitem__, DataLoader.__init__, Reporter.__call__
+    Images.__init__, Images.__getitem__ = read_few, get_once
+    DataLoader.__init__, Reporter.__call__ = load_few, report_seen
+    register_module_forward_hook(look_at_layer)
+    register_optimizer_step_post_hook(look_at_step)
     f(**config)
 
 
 def _check_trials(checks: Checklist, run: Callable[..., tuple[pd.DataFrame, str]]) -> None:
     """Check what one trial reports and then, while there is time, whether its arguments matter."""
     reports, error = run()
-    if error:  # it may count on all images, to split them by itself
-        run = functools.partial(run, _n_train=_ALL)
-        with suppress(TimeoutError):
-            reports, error = run()
-    checks("it ends in reasonable time", True)
-    expected = "no exception, and all that it needs inside, imports too"
-    checks("it runs in a process of its own, by itself", not error, error, expected)
-    _check_reports(checks, reports)
     try:
+        errors = [float(error) for error in reports.get("validation_error", []) if isinstance(error, Real)]
+        # It may count on all images, as to split them by itself: it can't learn from few or divides by another number.
+        is_whole = bool(error) or (bool(errors) and not (0.1 <= min(errors) < 0.5 and max(errors) <= 1))
+        if is_whole:
+            run = functools.partial(run, _whole=True)
+            reports, error = run()
+        checks("it ends in reasonable time", True)
+        expected = "no exception, and all that it needs inside, imports too"
+        checks("it runs in a process of its own, by itself", not error, error, expected)
+        _check_reports(checks, reports)
         reports, _ = run(max_epochs=2)
         epochs = [*reports.get("epoch", [])]
         checks("max_epochs decides when it ends", epochs == [1, 2], f"epochs {epochs} with max_epochs=2")
-        curve, steps = reports["validation_error"], reports["_steps"].max()
-        # On so few images a network learns them by heart, and little about others.
-        few, error = run(_n_train=60, lr=0.2, dropout_1=0.0, dropout_2=0.0, batch_size=16, max_epochs=30)
+        _check_hyperparameters(checks, run, reports[:1])
+        # Random labels can be learnt by heart, but not guessed. Of 200 images a part may be split off to validate.
+        noise, error = run(_noise=True, **_BY_HEART, _n_train=60 if is_whole else 200)
         if not error:  # as when it can't split so few
-            best = few["validation_error"].min()
-            checks("it validates on images that it was not trained on", best > 0.2, f"{best:.3f}, learnt by heart")
-        is_repeatable = run(max_epochs=2)[0]["validation_error"].equals(curve)
-        if not is_repeatable:
-            print("– the same configuration gave two learning curves: set PyTorch's seed inside, to see them again")
-        for name, (value, _, _) in HYPERPARAMETERS.items():
-            reports, error = run(**{name: value}, max_epochs=2)
-            with checks.part(f"it uses {name}"):
-                if error:
-                    checks(f"it uses {name}", False, error, f"reports with {name}={value}")
-                elif name == "batch_size" and steps:
-                    ratio = steps / reports["_steps"].max()
-                    seen = f"{ratio:.1f} times as many steps with {_EASY[name]} as with {value}"
-                    checks("it uses batch_size", abs(ratio * _EASY[name] / value - 1) < 0.1, seen)
-                elif is_repeatable:
-                    seen = f"the same learning curve with {name}={value} as with {_EASY[name]}"
-                    checks(f"it uses {name}", not reports["validation_error"].equals(curve), seen)
+            best, worst = noise["validation_error"].min(), noise["validation_error"].max()
+            expected = "errors near 0.9 where all labels are random"
+            checks("it validates on images that it was not trained on", not best < 0.35, f"{best:.3f}", expected)
+            checks("validation_error is a share of wrong labels", not worst > 1, f"{worst:.3f}", expected)
     except TimeoutError:
         print(f"– not checked any further, because {_SECONDS} s were over")
+
+
+def _check_hyperparameters(
+    checks: Checklist, run: Callable[..., tuple[pd.DataFrame, str]], first: pd.DataFrame
+) -> None:
+    """Compare what trials of one epoch come to with the first epoch of a trial."""
+
+    def curve(reports: pd.DataFrame) -> list[Any]:
+        return [*reports.get("validation_error", []), *reports.get("_output", [])]
+
+    is_repeatable = curve(run(max_epochs=1, _seed=1)[0]) == curve(first)
+    if not is_repeatable:
+        print("– the same configuration gave two learning curves: set PyTorch's seed inside, to see them again")
+        is_repeatable = curve(run(max_epochs=1)[0]) == curve(first)
+    for name, (value, _, _) in HYPERPARAMETERS.items():
+        reports, error = run(**{name: value}, max_epochs=1)
+        with checks.part(f"it uses {name}"):
+            if error:
+                checks(f"it uses {name}", False, error, f"reports with {name}={value}")
+            elif name == "batch_size" and first["_steps"].max():
+                ratio = first["_steps"].max() / reports["_steps"].max()
+                seen = f"{ratio:.1f} times as many steps with {_EASY[name]} as with {value}"
+                checks("it uses batch_size", abs(ratio * _EASY[name] / value - 1) < 0.1, seen)
+            elif is_repeatable:
+                seen = f"the same learning curve with {name}={value} as with {_EASY[name]}"
+                checks(f"it uses {name}", curve(reports) != curve(first), seen)
 
 
 def _check_reports(checks: Checklist, reports: pd.DataFrame) -> None:
@@ -151,10 +208,14 @@ def _check_reports(checks: Checklist, reports: pd.DataFrame) -> None:
     epochs, errors, steps = ([*reports[name]] for name in ("epoch", "validation_error", "_steps"))
     checks("it reports after every epoch", epochs == [1, 2, 3], f"epoch = {epochs}", "epoch = [1, 2, 3]")
     # No steps at all: it was not trained by an optimizer of PyTorch's.
-    trains = steps[-1] == 0 or all(before < after for before, after in pairwise([0, *steps]))
+    n_steps = [after - before for before, after in pairwise([0, *steps])]
+    trains = steps[-1] == 0 or min(n_steps) > 0
     checks("it trains between its reports", trains, f"{steps} training steps before the reports")
-    right = all(isinstance(error, (int, float)) and 0 <= error <= 1 for error in errors)
-    checks("validation_error is a share of images", right, f"{errors}", "numbers between 0 and 1")
+    even = max(n_steps) <= 1.5 * min(n_steps)
+    checks("it trains for one epoch between its reports", even, f"{n_steps} steps", "as many each time")
+    right = all(isinstance(error, Real) and 0 <= float(error) <= 1 for error in errors)
+    checks("validation_error is a share of images", right, f"{errors}", "numbers between 0 and 1; of a tensor, .item()")
     # Guessing errs on 0.9 of the images; this small network gets below 0.4 in three epochs.
     expected = "errors that fall below 0.5; guessing has 0.9, and the error is 1 - accuracy"
-    checks("validation_error is an error", errors[-1] < 0.5, f"{errors}", expected)
+    checks("validation_error is an error", min(errors) < 0.5, f"{errors}", expected)
+    checks("it validates without dropout", not any(reports["_dropped"]), "dropout was on", "model.eval() before")
