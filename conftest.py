@@ -22,7 +22,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 ORDER = {path.name: position for position, path in enumerate(notebooks())}
 #: Files that run one after the other where two run side by side: what one reads from another, and one Ray at a time.
 TOGETHER = {"scheduler": "chapter", "visualization": "chapter"}
-RAY = ["test_ray_backend", "test_backends", "test_backends_alone", "test_trials", "test_searches"]
+RAY = ["test_ray_backend", "test_backends", "test_backends_alone", "test_trials", "test_searches", "test_random_kills"]
 TOGETHER |= dict.fromkeys(RAY, "ray")
 
 
