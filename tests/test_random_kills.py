@@ -100,7 +100,8 @@ def play(plan: Plan, cluster: Any = None) -> list[str]:
 
 def _play(plan: Plan, folder: Path, cluster: Any) -> list[str]:
     address = cluster.address if cluster else None
-    CONTEXT.set_forkserver_preload([__name__])
+    # What is installed: Python 3.11 lets its server find nothing else.
+    CONTEXT.set_forkserver_preload(["async_hpo.search", "pytest", "syne_tune_workers.ray_backend"])
     tuner = CONTEXT.Process(target=session, args=(plan, folder, address), kwargs={"seconds": SECONDS + 1})
     tuner.start()
     wait_for(lambda: any(epochs for *_, epochs in told_in(folder).values()), LONG, "a report", tuner)

@@ -396,6 +396,7 @@ class _Forks:
             for line in os.read(self._ends, 2**16).splitlines():  # all that a pipe holds
                 number, code = map(int, line.split())
                 if number in self._running:  # else it was reaped before this was read
+                    kill_group(self._running[number])  # what it leaves behind; itself, it is about to exit
                     self._told.add(number)
                     self._tell(number, self._running[number], code)
         # The channel is not enough to see the driver end: processes that it has forked hold it, too.
@@ -409,10 +410,11 @@ class _Forks:
     def _start(self, number: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         while fork := self._spare or self._fork():
             self._spare, (pid, channel) = None, fork
+            self._tell(number, pid, None)  # first: if the server is lost, its driver ends what it knows of
             with channel, contextlib.suppress(OSError):  # somebody has killed it while it waited
                 channel.send((number, function, arguments))
                 self._running[number] = pid
-                return self._tell(number, pid, None)
+                return
             os.waitpid(pid, 0)
         self._tell(number, 0, LOST)  # the machine can start no more processes: this work is lost, not those that run
 
