@@ -142,7 +142,7 @@ def strike(plan: Plan, folder: Path, tuner: int, cluster: Any) -> float | None:
     x, pid = running[plan.seed % len(running)] if running else (None, 0)
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended
         if plan.whom == "node":
-            worker = psutil.Process(pid).parent().parent()
+            worker = psutil.Process(pid).parents()[2]  # after the server and its guard
             raylets = {node.all_processes["raylet"][0].process.pid: node for node in cluster.worker_nodes}
             if node := raylets.get(worker.ppid()):
                 cluster.remove_node(node, allow_graceful=False)
@@ -150,7 +150,7 @@ def strike(plan: Plan, folder: Path, tuner: int, cluster: Any) -> float | None:
             return None  # it runs on the head, whose end is the cluster's
         process = {"tuner": tuner, "trial": pid}.get(plan.whom) or psutil.Process(pid).parent().pid
         if plan.whom == "worker":
-            process = psutil.Process(process).ppid()
+            process = psutil.Process(pid).parents()[2].pid
         if plan.how == "no room":
             resource.prlimit(process, resource.RLIMIT_FSIZE, (100, 100))
         elif plan.how == "no files":
@@ -236,7 +236,7 @@ def judge(plan: Plan, folder: Path, code: int | None, victim: float | None, at: 
     end = time.monotonic() + 20
     while alive(pids) and time.monotonic() < end:
         time.sleep(0.1)
-    return broken + [f"process {pid} lives on" for pid in alive(pids)]
+    return broken + [f"{psutil.Process(pid)} lives on" for pid in alive(pids)]
 
 
 def may_fail(plan: Plan, x: float, victim: float | None) -> bool:

@@ -68,11 +68,11 @@ class Server:
                 stderr=self._output,
                 start_new_session=True,  # an interrupt of the driver's reaches the driver alone
             )
-        self._send(prepare, arguments, os.getpid())
+        self._send(prepare, arguments)
 
     @property
     def pid(self) -> int:
-        """Of the server's process."""
+        """Of the server's guard: it ends with it."""
         return self._process.pid
 
     def is_alive(self) -> bool:
@@ -133,7 +133,7 @@ class Server:
             try:
                 self._process.wait(timeout=_PATIENCE)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                kill_tree(self._process.pid)
                 self._process.wait()
             self.hear()
 
@@ -262,10 +262,10 @@ def serve(number: int) -> None:
     Args:
         number: file descriptor of the channel to the driver.
     """
+    guard = _fork_from_guard(number)
     at_exit = _Exit()
     driver = connection.Connection(number)
-    prepare, arguments, driver_pid = driver.recv()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a driver may ignore it, and its children inherit that
+    prepare, arguments = driver.recv()
     try:
         with at_exit.noting():
             pkgutil.resolve_name(prepare)(*arguments)
@@ -275,7 +275,32 @@ def serve(number: int) -> None:
     gc.collect()
     gc.freeze()  # a fork's garbage collector does not touch what is here now, so its pages stay shared
     driver.send(sources.own_files())
-    _Forks(driver, driver_pid, at_exit).serve()
+    _Forks(driver, guard, at_exit).serve()
+
+
+def _fork_from_guard(number: int) -> int:
+    """Go on in a fork of this process, which is its guard from now on: returns the guard's number.
+
+    What kills a driver's children when it ends, as Ray does, hits the guard. The server sees that, and ends its work as
+    it should: with all that came from it.
+    """
+    driver, guard = os.getppid(), os.getpid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a driver may ignore it, and its children inherit that
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    pid = os.fork()
+    if pid == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked - {signal.SIGCHLD})
+        return guard
+    os.close(number)
+    while os.getppid() == driver:
+        signal.sigtimedwait([signal.SIGCHLD], 1.0)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            if code < 0:
+                os.kill(guard, -code)  # it ends as the server did
+            os._exit(code)
+    os._exit(0)
 
 
 class _Exit:
@@ -352,8 +377,8 @@ def _all_of(*types: type) -> list[Any]:
 class _Forks:
     """Forks the server when the driver says so, and tells it how the forks end."""
 
-    def __init__(self, driver: "connection.Connection", driver_pid: int, at_exit: _Exit):
-        self._driver, self._driver_pid, self._at_exit = driver, driver_pid, at_exit
+    def __init__(self, driver: "connection.Connection", guard: int, at_exit: _Exit):
+        self._driver, self._guard, self._at_exit = driver, guard, at_exit
         self._running: dict[int, int] = {}  # number of the work -> its process
         self._told: set[int] = set()  # those of them whose end the driver knows
         self._spare: tuple[int, connection.Connection] | None = None  # made while trials run: it takes PyTorch 20 ms
@@ -400,7 +425,7 @@ class _Forks:
                     self._told.add(number)
                     self._tell(number, self._running[number], code)
         # The channel is not enough to see the driver end: processes that it has forked hold it, too.
-        if os.getppid() != self._driver_pid:
+        if os.getppid() != self._guard:
             return ("end",)
         try:
             return tuple(self._driver.recv()) if self._driver in ready else None

@@ -7,6 +7,7 @@ import sys
 import types
 from pathlib import Path
 
+import psutil
 import pytest
 from backend_helpers import (
     LONG,
@@ -98,7 +99,8 @@ def test_a_process_that_is_stopped_holds_up_nobody(go, monkeypatch, stopped):
     backend = endless(go, preload=["json.tool", __name__])
     backend.start_trial({"x": 0.5, "file": str(go)})
     wait_for_trial(backend, 0)
-    trial, server = pids_of(backend)[0], server_of(backend).pid
+    trial = pids_of(backend)[0]
+    server = psutil.Process(trial).ppid()
     os.kill(trial if stopped == "the trial" else server, signal.SIGSTOP)
     backend.stop_all()
     wait_until_ended([trial])

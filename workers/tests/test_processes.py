@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def pids_in(path):
-    return [int(line.split()[0]) for line in Path(path).read_text().splitlines()]
+    return [int(line.split()[0]) for line in Path(path).read_text().splitlines()] if Path(path).exists() else []
 
 
 @pytest.fixture
@@ -46,12 +46,17 @@ def server(servers, tmp_path):
 # --- one piece of work -----------------------------------------------------------------------------------------------
 
 
+def server_behind(server):
+    (process,) = psutil.Process(server.pid).children()
+    return process
+
+
 def test_it_prepares_once_and_each_piece_of_work_is_a_fork_of_its_own(server, tmp_path):
     works = [server.start(forked.note, str(tmp_path / "notes")) for _ in range(5)]
     assert [work.wait() for work in works] == [0] * 5
     lines = (tmp_path / "notes").read_text().splitlines()
     assert sorted(lines) == sorted(f"done 7 {work.pid}" for work in works) and len(set(lines)) == 5
-    assert pids_in(tmp_path / "prepared") == [server.pid]
+    assert pids_in(tmp_path / "prepared") == [server_behind(server).pid]
 
 
 @pytest.mark.parametrize(("code", "expected"), [(None, 0), (0, 0), (3, 3), (-1, 255), (255, 255), ("a word", 1)])
@@ -85,7 +90,7 @@ def test_work_is_killed_in_its_first_milliseconds_as_at_any_time(server):
 
 def test_a_fork_that_was_killed_while_it_waited_is_replaced(server):
     for _ in range(2):
-        children = psutil.Process(server.pid).children
+        children = server_behind(server).children
         (waiting,) = wait_for(lambda: len(children()) == 1 and children(), LONG, "a fork that waits")  # noqa: B023
         waiting.kill()
         wait_until_ended([waiting.pid])
@@ -107,12 +112,15 @@ def test_a_child_that_work_leaves_behind_ends_with_it(server, tmp_path):
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-def test_work_of_a_killed_server_is_lost_and_so_is_what_starts_then(server):
-    works = [server.start(time.sleep, 600) for _ in range(2)]
-    wait_for(lambda: all(work.poll() or work.pid for work in works), LONG, "their start")
-    os.kill(server.pid, signal.SIGKILL)
+@pytest.mark.parametrize("whom", ["the server", "its guard"])
+def test_work_of_a_killed_server_is_lost_and_so_is_what_starts_then(server, whom, tmp_path):
+    works = [server.start(forked.sleep_with_children, str(tmp_path / f"pids{n}")) for n in range(2)]
+    wait_for(lambda: all(len(pids_in(tmp_path / f"pids{n}")) == 3 for n in range(2)), LONG, "their start")
+    os.kill(server_behind(server).pid if whom == "the server" else server.pid, signal.SIGKILL)
     assert [work.wait() for work in works] == [LOST] * 2
     wait_until_ended([work.pid for work in works])
+    if whom == "its guard":  # as when Ray ends a worker process: the server ends all that came from its work
+        wait_until_ended([pid for n in range(2) for pid in pids_in(tmp_path / f"pids{n}")])
     assert server.start(time.sleep, 600).wait() == LOST
     wait_for(lambda: not server.is_alive(), LONG, "its end")
     assert not server.is_current()

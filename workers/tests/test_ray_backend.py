@@ -217,7 +217,7 @@ def test_a_trial_ends_when_it_is_stopped_whatever_it_does(cluster, monkeypatch, 
     monkeypatch.setattr(ray_backend, "GRACE", 1)
     backend = started_on(cluster, objective)
     trial = psutil.Process(*pids_of(backend))
-    server, worker = trial.parent(), trial.parent().parent()
+    server, _, worker, *_ = trial.parents()
     assert worker.pid == backend._trials[0].pid
     processes = {"the trial": trial, "the server": server, "the worker": worker}
     if stopped in processes:
