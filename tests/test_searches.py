@@ -30,10 +30,10 @@ BOOK = "from async_hpo.search import book_options\n"
 def test_a_budget_ends_when_the_first_trials_have_ended():
     status, budget = TuningStatus(metric_names=["error"]), Budget(n_trials=2)
     assert not budget(status)
-    for trial_id, seen in ((1, "Completed"), (2, "Failed"), (0, "InProgress")):
+    for trial_id, seen in ((7, "InProgress"), (8, "Completed"), (9, "Failed")):
         status.last_trial_status_seen[trial_id] = seen
-        assert not budget(status), "other trials than the first two"
-    status.last_trial_status_seen[0] = "Stopped"
+        assert not budget(status), "other trials than the run's first two"
+    status.last_trial_status_seen[7] = "Stopped"
     assert budget(status)
     assert not Budget(seconds=LONG)(status) and Budget(seconds=0)(status) and Budget(seconds=0, n_trials=9)(status)
 

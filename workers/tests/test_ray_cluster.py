@@ -1,17 +1,16 @@
 """What RayBackend, and a trial of it, do without a cluster."""
 
-import logging
 import multiprocessing
 import os
 import subprocess
 import sys
-import threading
+import time
 import types
-from pathlib import Path
 
+import cloudpickle
 import pytest
 import ray
-from backend_helpers import LONG, SPACE, report_epochs, wait_for
+from backend_helpers import LONG, SPACE, report_epochs
 from syne_tune import Reporter
 from syne_tune_workers import RayBackend, ray_backend, ray_cluster, ray_trial
 
@@ -66,15 +65,6 @@ def test_a_trial_needs_something(needs):
         RayBackend(report_epochs, SPACE, *needs)
 
 
-def test_what_it_can_not_do_is_refused_by_name(nodes):
-    backend = RayBackend(report_epochs, SPACE)
-    with pytest.raises(NotImplementedError, match="RayBackend can't pause a trial"):
-        backend.pause_trial(0)
-    with pytest.raises(NotImplementedError, match="RayBackend can't copy the checkpoint"):
-        backend.start_trial({"x": 0.5}, checkpoint_trial_id=0)
-    assert backend.trial_ids == []
-
-
 # --- addresses -------------------------------------------------------------------------------------------------------
 
 
@@ -103,85 +93,56 @@ class FakeInbox:
         self.n, self.reports, self.texts = n, [], {"std.out": b"", "std.err": b""}
         self.put = types.SimpleNamespace(remote=self._put)
 
-    def _put(self, trial_id, node_id, name, content, reports):
-        assert (trial_id, node_id) == (7, "here")
+    def _put(self, number, where, name, content, reports):
+        assert (number, where) == (7, ("here", os.getpid()))
         self.texts[name] += content
         self.reports += reports
         return len(self.reports) < self.n
 
 
 @pytest.fixture
-def trial(monkeypatch):
+def run_trial(monkeypatch):
     context = types.SimpleNamespace(get_node_id=lambda: "here")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(ray, "get", lambda value: value)
-    inbox = FakeInbox(2)
-    return inbox, ray_trial.Output(7, inbox)
+
+    def run(objective, n):
+        setup = ray_trial.Setup("a name", cloudpickle.dumps(objective), (), (), [], [], 1)
+        inbox = FakeInbox(n)
+        return ray_trial.run._function(7, cloudpickle.dumps({}), setup, inbox), inbox
+
+    return run
 
 
-def test_a_trial_sends_its_reports_at_once_and_is_stopped_at_one(trial):
-    (inbox, output), call = trial, Reporter.__call__
-    with output:
-        print("hello", end=" ")
-        report = Reporter()
-        report(epoch=1)
-        assert [one["epoch"] for one in inbox.reports] == [1]
-        with pytest.raises(ray_trial.Stopped):
-            report(epoch=2)
-        print("the end", end="")
-    assert inbox.reports[1]["st_worker_iter"] == 1
-    assert inbox.texts["std.out"].startswith(b"hello [tune-metric]: {") and inbox.texts["std.out"].endswith(b"the end")
-    assert Reporter.__call__ is call
-
-
-def test_what_child_processes_and_libraries_print_is_sent_while_the_trial_runs(trial):
-    inbox, output = trial
-    with output:
+def test_what_a_trial_and_its_children_print_is_sent_until_it_is_stopped(run_trial):
+    def objective():
+        print("hello")
         os.write(1, b"by a library\n")
         subprocess.run([sys.executable, "-c", "import os; print('by a child'); os.write(2, bytes([255]))"])
         child = multiprocessing.get_context("fork").Process(target=Reporter(), kwargs={"epoch": 1})
         child.start()
-        wait_for(lambda: inbox.reports and inbox.texts["std.err"], LONG, "all of it")
-    assert inbox.texts["std.out"].startswith(b"by a library\nby a child\n[tune-metric]") and child.exitcode == 0
-    assert inbox.reports[0]["epoch"] == 1 and inbox.texts["std.err"] == b"\xff"
+        child.join()
+        print("before the end", end="")
+        report = Reporter()
+        report(epoch=2)
+        time.sleep(LONG)
+
+    ended, inbox = run_trial(objective, 2)
+    assert ended == ("Stopped", "") and [report["epoch"] for report in inbox.reports] == [1, 2]
+    assert inbox.texts["std.out"].startswith(b"hello\nby a library\nby a child\n[tune-metric]")
+    assert b"before the end" in inbox.texts["std.out"] and inbox.texts["std.err"] == b"\xff"
 
 
-def test_a_thread_that_an_earlier_trial_left_can_not_report(trial):
-    inbox, output = trial
-    may_report = threading.Event()
-
-    def report_late():
-        may_report.wait(LONG)
-        with pytest.raises(SystemExit):
-            Reporter()(epoch=1)
-
-    thread = threading.Thread(target=report_late)
-    thread.start()
-    with output:
-        may_report.set()
-        thread.join()
-    assert not inbox.reports and inbox.texts == {"std.out": b"", "std.err": b""}
-
-
-def test_of_a_long_output_an_excerpt_is_sent_and_every_report(trial):
-    inbox, output = trial
-    inbox.n = 9
-    with output:
+def test_of_a_long_output_an_excerpt_is_sent_and_every_report(run_trial):
+    def objective():
         for epoch in range(5):
             os.write(1, b"so much\n" * 2**18)
             Reporter()(epoch=epoch)
+        os.write(1, b"the end")
+        os.kill(os.getpid(), 9)
+
+    ended, inbox = run_trial(objective, 9)
     text = inbox.texts["std.out"]
+    assert ended[0] == "Failed" and "killed by SIGKILL" in ended[1]
     assert [one["epoch"] for one in inbox.reports] == [*range(5)] and text.count(b"[tune-metric]") == 5
-    assert len(text) < 2**22 + 2**17 and b"bytes are left out" in text and text.endswith(b"so much\n")
-
-
-def test_the_next_trial_starts_where_this_one_did(tmp_path, monkeypatch):
-    monkeypatch.setenv("BEFORE", "yes")
-    before, logger = Path.cwd(), logging.getLogger("of a trial")
-    with ray_trial._as_it_was():
-        os.chdir(tmp_path)
-        os.environ["DURING"] = os.environ.pop("BEFORE")
-        logger.addHandler(logging.NullHandler())
-        child = subprocess.Popen(["sleep", "600"])
-    assert Path.cwd() == before and os.environ["BEFORE"] == "yes" and "DURING" not in os.environ
-    assert not logger.handlers and child.wait() != 0
+    assert len(text) < 2**22 + 2**17 and b"bytes are left out" in text and text.endswith(b"the end")
