@@ -21,7 +21,7 @@ from async_hpo.check.checklist import Checklist
 from async_hpo.check.inspections import HYPERPARAMETERS
 from async_hpo.paths import SHORT
 
-_SECONDS = 250 if SHORT else 25  # for all trials; a cap alone where the tests run
+_SECONDS = 250 if SHORT else 20  # for all trials; a cap alone where the tests run
 _FEW = 6_000  # training images
 # Learns quickly, with other optimizers, too: an error and an accuracy cannot be taken for each other.
 _EASY = dict(zip(HYPERPARAMETERS, [64, 48, 0.1, 0.1, 0.02, 32], strict=True)) | {"max_epochs": 3}
