@@ -118,8 +118,8 @@ def _play(plan: Plan, folder: Path, cluster: Any) -> list[str]:
         ended = {trial_id for trial_id, status in before.items() if status == "Completed"}
         starts = {x: len(n) for x, (n, *_) in told_in(folder).items()}
         n_trials = len(before) + 2
-        again = CONTEXT.Process(target=session, args=(plan, folder, address))
-        again._kwargs = {"resume": True, "seconds": LONG, "n_trials": n_trials}
+        options = {"resume": True, "seconds": LONG, "n_trials": n_trials}
+        again = CONTEXT.Process(target=session, args=(plan, folder, address), kwargs=options)
         again.start()
         again.join(LONG)
         broken += judge(plan, folder, again.exitcode, None, at)
@@ -222,8 +222,8 @@ def judge(plan: Plan, folder: Path, code: int | None, victim: float | None, at: 
             broken.append(f"trial {n}: {len(found)} reports, made {len(made)}")
         # A worker process or a node takes with it what was reported in its last moment.
         moment = 2 if plan.whom in ("worker", "node") and x == victim else 0
-        lost = [epoch for epoch, when in made.items() if (epoch not in found and when < at - moment) or not moment]
-        if whole and status in ("Completed", "Failed") and set(lost) - set(found) and len(found) < len(made):
+        lost = [epoch for epoch, when in made.items() if epoch not in found and (not moment or when < at - moment)]
+        if whole and status in ("Completed", "Failed") and lost:
             broken.append(f"trial {n}, {status}: reports {found}, made {[*made]}")
         if status == "Failed" and not may_fail(plan, x, victim):
             said = (run_of(folder) / str(n) / "std.err").read_text()[-300:]

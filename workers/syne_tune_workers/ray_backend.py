@@ -152,8 +152,7 @@ class RayBackend(FunctionBackend):
 
     def _start(self, trial_id: int, folder: Path, arguments: dict[str, Any]) -> "_Trial":
         while trial_id in self._with_task():  # it was paused, and has not ended yet
-            self._wait([])
-            self._update([])
+            self.fetch_status_results([])
         # A tuner without this back-end's `tuner_options` does not wait for the place of a trial that is being stopped.
         self.check_workers(1 + sum(trial.status == Status.in_progress for trial in self._tasks.values()))
         task = ray_trial.run.options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
@@ -201,8 +200,7 @@ class RayBackend(FunctionBackend):
         """Stop all trials, and wait until none runs."""
         super().stop_all()
         while self._tasks:
-            self._wait([])
-            self._update([])
+            self.fetch_status_results([])
 
     def busy_trial_ids(self) -> list[tuple[int, str]]:
         """Trials that hold a place, as of the last `fetch_status_results`.

@@ -92,7 +92,7 @@ def warm_up(setup: Setup, inbox: Any, name: str, n: int) -> None:
     folder.mkdir(exist_ok=True)
     try:
         server = _server(setup, folder)
-        log = Path(folder) / str(os.getpid())
+        log = folder / str(os.getpid())
         if server.start(worker.run, _job(setup, None, log, log)).wait() != 0:
             raise RuntimeError(log.read_text(encoding="utf-8", errors="replace"))
     finally:  # the others need not wait for a process that fails
