@@ -1,5 +1,6 @@
 """The built book in a browser: every page of both languages from `file:`, wide and on a phone, in light and in dark."""
 
+import copy
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ from urllib.parse import unquote, urldefrag, urlparse
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from babel.messages.extract import extract_from_file
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Comment, Doctype
 from sphinx_external_toc.parsing import parse_toc_yaml
 from test_build import add_notebook, small_book, succeed
 
@@ -77,7 +78,7 @@ UNFOLD = """async () => {
     for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
     await new Promise(done => setTimeout(done, 500));
 }"""
-#: Of a drawn figure axe looks at its name. Its thousands of lines and letters, which are drawn, too, only take time.
+#: Of a drawn figure axe looks at its name. Its thousands of lines only take time.
 SERIOUS = """async ([rules, coloured]) => {
     document.querySelectorAll(".inline-figure > :is(g, defs)").forEach(one => one.remove());
     axe.configure({rules: [{id: "color-contrast", selector: coloured}]});
@@ -152,12 +153,11 @@ SMALL = """() => [...document.querySelectorAll("article :is(p, li, dt, dd, th, t
     .filter(one => one.checkVisibility() && one.innerText.trim() && !one.closest("footer"))
     .filter(one => parseFloat(getComputedStyle(one).fontSize) < 16)
     .map(one => getComputedStyle(one).fontSize + " " + one.innerText.slice(0, 60)).slice(0, 5)"""
-#: The smallest letters of each figure (pixels): Matplotlib draws text as letters of 100 units, scaled.
+#: The smallest words of each figure (pixels), exponents aside.
 LETTERS = """() => [...document.querySelectorAll(".inline-figure")].filter(one => one.checkVisibility()).map(svg => {
     const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-    const letters = [...svg.querySelectorAll("g[transform*='scale(']:has(> use)")];
-    const sizes = letters.map(one => parseFloat(/scale\\(([\\d.]+)/.exec(one.getAttribute("transform"))[1]));
-    return 100 * scale * Math.min(...sizes);
+    const words = [...svg.querySelectorAll("text:not(:has(tspan)), tspan:first-child")];
+    return scale * Math.min(...words.map(one => parseFloat(getComputedStyle(one).fontSize)));
 })"""
 
 
@@ -254,6 +254,39 @@ def test_a_translated_page_s_theme_speaks_its_language(soups, language):
         heard = {one.get(kind) for one in outside for kind in ("aria-label", "data-bs-title", "placeholder", "title")}
         shown = {text.strip() for one in outside for text in one.find_all(string=True, recursive=False)}
         assert not words & (heard | shown), name
+
+
+#: What stands alone in Latin letters on a translated page, too: names, references and, behind a term, its original.
+NAMED = re.compile(
+    r"Dive into Deep Learning|What you can rely on|Ctrl|GPU|ASHA|macOS|TensorBoard|MLflow|Weights & Biases|KubeRay"
+    r"|Fashion-MNIST|FCNet|HPOBench|NAS-Bench-201|fcnet|hpobench|nasbench201|runs|another-machine|lr"
+    r"|(Ray|Optuna)( Tune)?(, (reuse_actors|n_jobs=2))?|(Python|Forkserver|Ray)Backend|\w+_\w+"  # and columns
+    r"|([A-Z]\w+( and [A-Z]\w+)?)?( ?et al\.?)?(,? \(?\d{4}\)?)?|\.(ipynb|md|pdf)"  # who wrote what; files
+    r"|\([A-Za-z -]+\)"
+)
+ASIDE = "head, script, style, noscript, pre, code, .stream, svg[style], body [lang], .citation, .bibtex-citation"
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_a_translated_page_has_no_english_but_code_outputs_and_names(soups, language):
+    left = []
+    for name in (f"{folder(language)}{name}" for name in NAMES):
+        soup = copy.copy(soups[HTML / f"{name}.html"])
+        for one in soup.select(ASIDE):
+            one.decompose()
+        texts = [text for text in soup.find_all(string=True) if not isinstance(text, Comment | Doctype)]
+        texts += [tag[kind] for tag in soup.find_all(True) for kind in ("alt", "aria-label", "title") if tag.get(kind)]
+        words = [re.sub(r": [\d.,]+$|[.,:]+$|\($", "", text.strip()) for text in texts]
+        words = [one for one in words if re.search("[A-Za-z]{2}", one) and not re.search("[가-힣]", one)]
+        left += [f"{name}: {one}" for one in words if not NAMED.fullmatch(one)]
+    assert not left, "\n".join(left)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_glossary_is_in_the_order_of_its_language(soups, language):
+    found = soups[HTML / f"{folder(language)}book/glossary.html"].select(".glossary dt")
+    terms = [one.get_text().removesuffix("#") for one in found]
+    assert len(terms) > 25 and terms == sorted(terms)
 
 
 def test_every_image_has_alt_text(soups):

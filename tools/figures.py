@@ -56,7 +56,8 @@ def a_trial() -> tuple[Figure, str]:
     marks = {order: "order", 5.0: "reports", end: "last report:\nthe end"}
     marks |= {next_order: "next\norder", next_line: "first\nline"}
     for at, text in marks.items():
-        ax.text(at, 0.75, text, ha="center" if at else "left", va="bottom")
+        side = {order: "left", next_order: "right"}.get(at, "center")
+        ax.text(at, 0.75, text, ha=side, va="bottom")
     for text, begin, until, height in (
         ("busy", order, end, -0.7),
         ("idle", end, next_order, -0.7),
