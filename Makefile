@@ -12,6 +12,8 @@ unexport JUPYTER_PATH JUPYTER_CONFIG_PATH JUPYTERLAB_DIR
 export JUPYTER_PREFER_ENV_PATH := 1
 # All files are UTF-8, and others' modules open some in the encoding of the reader's locale.
 export PYTHONUTF8 := 1
+# Not what the reader's shell has under this name.
+LANGUAGE :=
 NOTEBOOK ?=
 PAGE ?=
 ONLY ?=
@@ -36,9 +38,11 @@ translate: .venv-book ## bring the translations up to date with the pages, and l
 	@$(BOOK) -m tools.translate
 
 lab: DEV :=
-lab: .venv data ## open the notebooks in JupyterLab (TORCH=cpu: without NVIDIA's libraries, 2 GB in place of 6)
-	@$(FULL) -m nbformat.sign notebooks/*.ipynb notebooks/solutions/*.ipynb > /dev/null
-	@$(FULL) -m jupyterlab --allow-root --LabApp.default_url=/lab/tree/notebooks
+lab: NOTEBOOKS := $(if $(LANGUAGE),$(LANGUAGE)/)notebooks
+lab: .venv data ## open the notebooks in JupyterLab (TORCH=cpu: without NVIDIA's libraries, 2 GB in place of 6; LANGUAGE=ko)
+	@$(if $(LANGUAGE),$(FULL) -m tools.translated $(LANGUAGE))
+	@$(FULL) -m nbformat.sign $(NOTEBOOKS)/*.ipynb $(NOTEBOOKS)/solutions/*.ipynb > /dev/null
+	@$(FULL) -m jupyterlab --allow-root --LabApp.default_url=/lab/tree/$(NOTEBOOKS)
 
 check: static data ## style, types, and the quick tests: 1 minute
 	@$(FULL) -m pytest tests workers/tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle and not long"

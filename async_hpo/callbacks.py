@@ -30,6 +30,7 @@ from syne_tune_workers.gpus import visible_gpus
 from tqdm import tqdm
 
 from async_hpo import state, tables
+from async_hpo.language import _
 from async_hpo.runs import RUN_TIME, TRIALS_FILENAME, column_of
 
 SECONDS_BETWEEN_WRITES = 1.0
@@ -118,7 +119,7 @@ class SafeResults(StoreResultsCallback):
             self._end(trial.trial_id, Status.paused if decision == SchedulerDecision.PAUSE else Status.stopped)
 
     def on_fetch_status_results(self, trial_status_dict, new_results) -> None:
-        for trial_id, (_, status) in trial_status_dict.items():
+        for trial_id, (_trial, status) in trial_status_dict.items():
             if status != Status.in_progress:
                 self._end(trial_id, status)
 
@@ -165,7 +166,7 @@ class SafeResults(StoreResultsCallback):
             state.save(self._tuner, self.results, self.trials)
         except Exception as error:  # such as one of a scheduler that can't be pickled
             self._state_is_kept = False
-            tqdm.write(f"{self._run} can't go on after a stop, because its scheduler can't be saved: {error}")
+            tqdm.write(_("{} can't go on after a stop, because its scheduler can't be saved: {}", self._run, error))
 
 
 def write_csv(frame: pd.DataFrame, path: Path, **options) -> None:
@@ -216,10 +217,10 @@ class TrialGuard(TunerCallback):
         if trial_id in self._wrong:
             return self._wrong[trial_id]
         if status == Status.completed and trial_id not in self._has_number:
-            return "it ended without a report"
+            return _("it ended without a report")
         if status == Status.completed and not self._has_number[trial_id]:
-            return f"it reported nothing but NaN as {', '.join(self._tuner.scheduler.metric_names())}"
-        return "its last lines say" if status == Status.failed else ""
+            return _("it reported nothing but NaN as {}", ", ".join(self._tuner.scheduler.metric_names()))
+        return _("its last lines say") if status == Status.failed else ""
 
     def _is_well(self, trial_id: int, result: dict[str, Any]) -> bool:
         """Whether a report can be used. If it can't, neither can the trial's next ones."""
@@ -229,8 +230,8 @@ class TrialGuard(TunerCallback):
         for name in [*metrics, *([resource] if resource else [])]:
             if (number := _number(result.get(name))) is None:  # a tensor comes as None: JSON does not know it
                 reported = ", ".join(f"{k}={v!r:.100}" for k, v in result.items() if not k.startswith("st_"))
-                wrong = f"it reported {reported}, but the scheduler waits for a number {name!r}"
-                self._wrong.setdefault(trial_id, f"{wrong}: write report({name}=float(...)), or .item()")
+                wrong = _("it reported {}, but the scheduler waits for a number {}", reported, repr(name))
+                self._wrong.setdefault(trial_id, wrong + _(": write report({}=float(...)), or .item()", name))
             elif name in metrics:
                 self._has_number[trial_id] |= not math.isnan(number)
         return trial_id not in self._wrong
@@ -239,7 +240,8 @@ class TrialGuard(TunerCallback):
         log = self._tuner.trial_backend.trial_path(trial_id) / "std.err"
         printed = [line for line in _last_lines(log.with_name("std.out"), 1) if ST_METRIC_TAG not in line]
         lines = [f"    {line}" for line in [*printed, *_last_lines(log, _NUM_LINES)]]
-        tqdm.write("\n".join([f"Trial {trial_id} failed; {what} (all of it in {os.path.relpath(log)}):", *lines]))
+        failed = _("Trial {} failed; {} (all of it in {}):", trial_id, what, os.path.relpath(log))
+        tqdm.write("\n".join([failed, *lines]))
 
     def on_tuning_end(self) -> None:
         backend = self._tuner.trial_backend
@@ -297,7 +299,7 @@ def _avoid_spaces(backend) -> None:
             path = type(path)(os.path.relpath(path))
             setattr(backend, name, path)
         if " " in str(path):
-            raise ValueError(f"Syne Tune cannot start a trial from a path with a space: '{path}'. Move the folder.")
+            raise ValueError(_("Syne Tune cannot start a trial from a path with a space: '{}'. Move the folder.", path))
 
 
 def _count_gpus_elsewhere(backend) -> None:

@@ -14,6 +14,8 @@ from syne_tune.tuner_callback import TunerCallback
 from syne_tune.tuner_logger import TunerLogger
 from tqdm import tqdm
 
+from async_hpo.language import _
+
 
 def show_any_letter() -> None:
     """Let letters that the terminal does not know be shown as their codes: a trial's last words may have any."""
@@ -34,7 +36,8 @@ class ProgressBar(TunerCallback):
 
     def __init__(self, max_wallclock_time: Any):
         if not isinstance(max_wallclock_time, Real) or not float(max_wallclock_time) > 0:
-            raise ValueError(f"a bar needs the budget in seconds, not {max_wallclock_time!r}: leave it out without one")
+            given = repr(max_wallclock_time)
+            raise ValueError(_("a bar needs the budget in seconds, not {}: leave it out without one", given))
         self.max_wallclock_time = float(max_wallclock_time)
         self._bar: Any = None
         self._next_look = 0.0  # on the monotonic clock
@@ -44,9 +47,9 @@ class ProgressBar(TunerCallback):
 
     def on_tuning_start(self, tuner) -> None:
         self._tuner = tuner
-        layout = "{percentage:3.0f}%|{bar:25}| {n:.0f} of {total:.0f} s{postfix}"
+        layout = "{percentage:3.0f}%|{bar:25}| " + _("{} of {} s", "{n:.0f}", "{total:.0f}") + "{postfix}"
         # stdout, because the book and the tests leave stderr out
-        self._bar = tqdm(total=self.max_wallclock_time, bar_format=layout, postfix="starting", file=sys.stdout)
+        self._bar = tqdm(total=self.max_wallclock_time, bar_format=layout, postfix=_("starting"), file=sys.stdout)
 
     def on_loop_end(self) -> None:
         if time.monotonic() >= self._next_look:  # not in each round: Syne Tune counts all trials each time
@@ -57,11 +60,11 @@ class ProgressBar(TunerCallback):
         status, scheduler = self._tuner.tuning_status, self._tuner.scheduler
         metric, statistics = scheduler.metric_names()[0], status.overall_metric_statistics
         best = (statistics.max_metrics if scheduler.metric_mode() == "max" else statistics.min_metrics).get(metric)
-        text = f"{status.num_trials_completed} of {status.num_trials_started} trials finished"
+        text = _("{} of {} trials finished", status.num_trials_completed, status.num_trials_started)
         if status.num_trials_failed:
-            text += f", {status.num_trials_failed} failed"
+            text += _(", {} failed", status.num_trials_failed)
         if best is not None and math.isfinite(best):
-            text += f", best {metric} {best:.3f}"
+            text += _(", best {} {}", metric, f"{best:.3f}")
         self._bar.n = min(status.wallclock_time, self.max_wallclock_time)
         self._bar.set_postfix_str(text)
 
@@ -92,7 +95,7 @@ class QuietLogger(TunerLogger):
     print_trial_started = print_trial_completed = print_trial_failed = _say_nothing
 
     def print_experiment_header(self, name: str, n_workers: int, **kwargs) -> None:
-        print(f"{name} on {n_workers} workers")
+        print(_("{} on {} workers", name, n_workers))
 
     def print_tuning_complete(self) -> None:
         if self._bar is None:
@@ -101,4 +104,4 @@ class QuietLogger(TunerLogger):
             self._bar.on_tuning_end()  # before the tuner prints a table
 
     def print_tuning_finished(self, results_path: Path) -> None:
-        print(f"Results and logs: {os.path.relpath(results_path)}")
+        print(_("Results and logs: {}", os.path.relpath(results_path)))

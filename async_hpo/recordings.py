@@ -22,6 +22,7 @@ from syne_tune.constants import ST_METADATA_FILENAME, ST_RESULTS_DATAFRAME_FILEN
 
 from async_hpo import paths
 from async_hpo.digest import digest
+from async_hpo.language import _
 from async_hpo.runs import TRIALS_FILENAME, Run, read_run
 from async_hpo.tables import read_csv
 
@@ -101,28 +102,30 @@ def load(folder: Path, of: Iterable[str] | None = None) -> tuple[dict[str, Any],
         about = json.loads(text)
         changed = [name for name, sha in about["files"].items() if _sha(folder / name) != sha]
         if changed:
-            raise ValueError(f"{changed[0]} is not the file that was recorded")
+            raise ValueError(_("{} is not the file that was recorded", changed[0]))
         found = json.loads(text, object_hook=partial(_from_file, folder))["value"]
         made_from, of = about["digest"], about["of"] if of is None else [*of]
     except FileNotFoundError as error:
-        raise _error(folder, f"{Path(error.filename).name} is missing") from None
+        raise _error(folder, _("{} is missing", Path(error.filename).name)) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _error(folder, f"it is damaged: {error}") from None
+        raise _error(folder, _("it is damaged: {}", error)) from None
     if digest(of) != made_from:
-        raise _error(folder, f"it was recorded from other code or data than today's {' and '.join(of)}")
+        raise _error(folder, _("it was recorded from other code or data than today's {}", ", ".join(of)))
     return found, about
 
 
 def described(about: dict[str, Any]) -> str:
     """When, on how many cores and with which versions a recording was made."""
     with_what = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    took = f"{about['seconds'] / 60:.0f} minutes" if about["seconds"] >= 90 else f"{about['seconds']} seconds"
-    return f"Recorded {about['date']} in {took} on {about['cores']} cores,\n  with {with_what}"
+    seconds = about["seconds"]
+    took = _("{} minutes", f"{seconds / 60:.0f}") if seconds >= 90 else _("{} seconds", seconds)
+    return _("Recorded {} in {} on {} cores,\n  with {}", about["date"], took, about["cores"], with_what)
 
 
 def _error(folder: Path, why: str) -> RecordingError:
     page, what = folder.parts[-2:]
-    return RecordingError(f"The recording {page}/{what} can't be used: {why}. Make it anew: make measure PAGE={page}")
+    hint = f"make measure PAGE={page}"
+    return RecordingError(_("The recording {}/{} can't be used: {}. Make it anew: {}", page, what, why, hint))
 
 
 def _sha(path: Path) -> str:

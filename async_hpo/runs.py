@@ -26,6 +26,7 @@ from syne_tune.constants import (
 from syne_tune.util import name_from_base
 
 from async_hpo import paths
+from async_hpo.language import _
 from async_hpo.schedule import idle_share
 from async_hpo.tables import read_csv
 
@@ -122,9 +123,9 @@ def find_folder(name: str) -> Path:
     for root in (own, *sorted(paths.RECORDINGS.glob("*/*/"))):
         if found := folders(name, root):
             if root != own:
-                print(f"No run {name} of your own yet: this is the book's recording.")
+                print(_("No run {} of your own yet: this is the book's recording.", name))
             return found[0]
-    raise FileNotFoundError(f"No run {name} in {own} or {paths.RECORDINGS}: run its notebook first.")
+    raise FileNotFoundError(_("No run {} in {} or {}: run its notebook first.", name, own, paths.RECORDINGS))
 
 
 def folders(name: str, root: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from async_hpo import paths, state
 from async_hpo.callbacks import SafeResults, TrialGuard
+from async_hpo.language import _
 from async_hpo.progress import ProgressBar, QuietLogger, show_any_letter
 from async_hpo.runs import Run, folders, read_run
 
@@ -88,7 +89,7 @@ def search(
     """
     if resume and not hasattr(trial_backend, "take_over"):
         kind = type(trial_backend).__name__
-        raise ValueError(f"{kind} can't go on with a run: take ForkserverBackend or RayBackend.")
+        raise ValueError(_("{} can't go on with a run: take ForkserverBackend or RayBackend.", kind))
     root = paths.experiments()
     found = [folder for folder in folders(name, root) if (folder / state.FILENAME).exists()] if resume else []
     folder = found[0] if found else root / name_from_base(name)
@@ -147,7 +148,9 @@ def run_here(objective: Callable[..., None], config: dict[str, Any]) -> pd.DataF
         A row a report, with the reported columns and `st_worker_time` (seconds since the reporter was made).
     """
     total = config.get("max_epochs")
-    shown = "{percentage:3.0f}%|{bar:25}| epoch {n} of {total}, {elapsed}" if total else "epoch {n}, {elapsed}"
+    shown = _("epoch {}, {}", "{n}", "{elapsed}")
+    if total:
+        shown = "{percentage:3.0f}%|{bar:25}| " + _("epoch {} of {}, {}", "{n}", "{total}", "{elapsed}")
     with tqdm(total=total, unit="epoch", file=sys.stdout, bar_format=shown) as bar:
         stdout = _Reports(bar)
         with redirect_stdout(cast(TextIO, stdout)):

@@ -21,6 +21,7 @@ from syne_tune.optimizer.scheduler import TrialScheduler, TrialSuggestion
 from syne_tune.tuner_callback import TunerCallback
 from syne_tune_workers.reports import Reports
 
+from async_hpo.language import _
 from async_hpo.runs import RUN_TIME
 
 FILENAME = "state.pkl"
@@ -77,10 +78,13 @@ def load(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     try:
         state: dict[str, Any] = cloudpickle.loads((folder / FILENAME).read_bytes())
     except Exception as error:  # whatever its classes raise that were pickled, such as those of another version
-        raise ValueError(f"{folder.name} can't go on, because {FILENAME} can't be read here: {error}") from None
+        why = _("{} can't go on, because {} can't be read here: {}", folder.name, FILENAME, error)
+        raise ValueError(why) from None
     for key in SAME:
         if state["metadata"].get(key) != metadata.get(key):
-            raise ValueError(f"{folder.name} had another {key}, so it can't go on: give this search another name.")
+            raise ValueError(
+                _("{} had another {}, so it can't go on: give this search another name.", folder.name, key)
+            )
     known = {row[ST_TRIAL_ID]: row[ST_WORKER_TIMESTAMP] for row in state["results"]}  # of a trial's last report
     running = [row for row in state["trials"] if row["status"] == Status.in_progress]
     state |= {"running": [row["trial_id"] for row in running], "anew": [], "late": {}}
@@ -165,5 +169,6 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"{folder.name} is running in another process: end that, or wait for it.") from None
+            why = _("{} is running in another process: end that, or wait for it.", folder.name)
+            raise ValueError(why) from None
         yield

@@ -101,7 +101,7 @@ def test_comparisons_are_judged(capsys, reports, fault):
 
 
 @pytest.mark.parametrize(
-    "n_parallel, fault", [(None, None), (2, "1 worker run 1 trial"), (1, "2 workers run 2 trials")]
+    "n_parallel, fault", [(None, None), (2, "n_workers=1: so many trials"), (1, "n_workers=2: so many trials")]
 )
 def test_workers_have_to_work_at_the_same_time(capsys, n_parallel, fault):
     reports = runs_of("n_workers", [1, 2, 4], n_parallel=n_parallel)

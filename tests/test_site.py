@@ -47,6 +47,7 @@ def linked(words, terms=TERMS, page="a", language="en"):
             [("시험", "trial"), ("유휴 비율", "idle share"), ("유휴", "idle"), ("동기식", "synchronous")],
             {"terms": KOREAN, "language": "ko"},
         ),
+        ("An idle share, and another idle share.", [("idle share", "idle share")], {}),
         ("A trial.", [], {"page": glossary.PAGE}),
         ("The industrial trial_id of book/trial, in any order.", [], {}),
     ],

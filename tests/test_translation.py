@@ -24,6 +24,7 @@ CATALOGUES = [
 ]
 #: Digits, but not those of a name such as D2L.
 NUMBER = re.compile(r"(?<![A-Za-z_\d.])\d+(?:[.,]\d+)*")
+NUMBERED = re.compile(r"\{\d\}")  # where the order differs
 PLACEHOLDER = re.compile(r"\{\w*\}|%\(\w+\)s")
 
 
@@ -39,7 +40,7 @@ def kept(text):
     for token in (token for block in blocks for token in block.children or []):
         match token.type:
             case "text":
-                found.update(f"placeholder {name}" for name in PLACEHOLDER.findall(token.content))
+                found.update(f"placeholder {name}" for name in PLACEHOLDER.findall(NUMBERED.sub("{}", token.content)))
             case "myst_role":
                 target = re.search(r"<([^<>]+)>$", token.content)  # of `text <target>`
                 found[f"role {{{token.meta['name']}}}`{target[1] if target else token.content}`"] += 1

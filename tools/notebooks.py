@@ -6,7 +6,6 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
-from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = "parameters"  # papermill's tag of the cell whose values others may follow
@@ -17,6 +16,8 @@ SHORT = tomllib.loads((ROOT / "tests" / "short_budgets.toml").read_text("utf-8")
 
 def notebooks() -> list[Path]:
     """All notebooks of the book, in its order: a later one may read what an earlier one wrote."""
+    from sphinx_external_toc.parsing import parse_toc_yaml  # not there where notebooks are only opened
+
     paths = [ROOT / f"{name}.ipynb" for name in parse_toc_yaml(ROOT / "_toc.yml")]
     return [path for path in paths if path.exists()]
 

@@ -1,7 +1,10 @@
 """Bring the catalogues up to date with the pages, and list what is to be translated: `make translate` calls this."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from html import unescape
 from pathlib import Path
 
 import yaml
@@ -9,9 +12,13 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
+from async_hpo.language import IN_FIGURES, IN_TABLES, NUMBER
 from tools.build import LOCALE, output
 from tools.languages import SOURCE, TRANSLATIONS
+from tools.notebooks import code_cells, notebooks
+from tools.notebooks import read as read_notebook
 from tools.site import explorer
+from tools.translated import remarks
 
 TEMPLATES = output("gettext", SOURCE)
 #: All that gettext has to know of a catalogue, and no dates: it changes where its messages do.
@@ -62,8 +69,38 @@ def words_of_the_site() -> Catalog:
     texts = [settings["title"], settings["author"]]
     for module in sorted(Path("tools", "site").glob("*.py")):
         texts += [text for _line, text, *_rest in extract_from_file("python", module, explorer.KEYWORDS)]
+    return catalogue_with([*texts, *explorer.words(Path())])
+
+
+def messages_of_the_package() -> Catalog:
+    modules = sorted(Path("async_hpo").rglob("*.py"))
+    found = [message for module in modules for message in extract_from_file("python", module, {"_": (1,)})]
+    return catalogue_with(text for _line, text, *_rest in found if isinstance(text, str))
+
+
+def words_of_figures() -> Catalog:
+    """And of tables, as far as the pages show them."""
+    texts: list[str] = []
+    shown = [figure.read_text("utf-8") for figure in sorted(Path("book", "_static").glob("*.svg"))]
+    for path in notebooks():
+        outputs = [one.get("data", {}) for cell in code_cells(read_notebook(path)) for one in cell.outputs]
+        shown += [data.get(kind, "") for data in outputs for kind in ("image/svg+xml", "text/html")]
+    for parts in (IN_FIGURES, IN_TABLES):
+        texts += [NUMBER.sub("{}", unescape(text).strip()) for one in shown for _tag, text, _end in parts.findall(one)]
+    names = r"\w*_\w*"
+    return catalogue_with(text for text in texts if re.search("[A-Za-z]{2}", text) and not re.fullmatch(names, text))
+
+
+def remarks_in_code() -> Catalog:
+    """Comments and docstrings of the notebooks and recipes."""
+    codes = [cell.source for path in notebooks() for cell in code_cells(read_notebook(path))]
+    codes += [recipe.read_text("utf-8") for recipe in sorted(Path("recipes").glob("*.py"))]
+    return catalogue_with(NUMBER.sub("{}", text) for code in codes for _begin, _end, text in remarks(code))
+
+
+def catalogue_with(texts: Iterable[str]) -> Catalog:
     found = Catalog()
-    for text in [*texts, *explorer.words(Path())]:
+    for text in texts:
         found.add(text)
     return found
 
@@ -72,7 +109,13 @@ def main() -> None:
     for template in TEMPLATES.rglob("*.pot"):
         template.unlink()  # its page may be no more
     subprocess.run([sys.executable, "-m", "tools.build", "gettext", SOURCE], check=True)
-    write(TEMPLATES / "site.pot", words_of_the_site(), SOURCE)
+    for name, found in {
+        "site": words_of_the_site(),
+        "async_hpo": messages_of_the_package(),
+        "figures": words_of_figures(),
+        "code": remarks_in_code(),
+    }.items():
+        write(TEMPLATES / f"{name}.pot", found, SOURCE)
     for language in TRANSLATIONS:
         to_do = update(language)
         print("\n".join(to_do) or f"{language}: all is translated.")

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from async_hpo.language import _
+
 
 class Fault(Exception):
     """An answer is wrong; it has been printed why."""
@@ -19,7 +21,7 @@ class Checklist:
         """Print a claim; one that does not hold ends this part of the check."""
         print(f"{'✓' if holds else '✗'} {claim}")
         if not holds:
-            print(f"    expected: {expected}\n" * bool(expected) + f"    seen:     {seen}")
+            self._differs(seen, expected)
             raise Fault
 
     @contextmanager
@@ -31,11 +33,18 @@ class Checklist:
         except Exception as error:
             self.passed = False
             if not isinstance(error, Fault):
-                print(f"✗ {claim}\n    expected: no exception\n    seen:     {type(error).__name__}: {error}")
+                print(f"✗ {claim}")
+                self._differs(f"{type(error).__name__}: {error}", _("no exception"))
         finally:
             logging.disable(logging.NOTSET)
 
+    def _differs(self, seen: str, expected: str) -> None:
+        if expected:
+            print(_("    expected: {}", expected))
+        print(_("    seen:     {}", seen))
+
     def verdict(self) -> bool:
         """Print whether all of it holds, else where the hint is; and return it."""
-        print("All of it holds." if self.passed else f"Not there yet. The hint is below exercise {self.exercise}.")
+        where = _("Not there yet. The hint is below exercise {}.", self.exercise)
+        print(_("All of it holds.") if self.passed else where)
         return self.passed

@@ -19,6 +19,7 @@ from syne_tune_workers import ForkserverBackend
 from async_hpo import FASHION_MNIST
 from async_hpo.check.checklist import Checklist
 from async_hpo.check.inspections import HYPERPARAMETERS
+from async_hpo.language import _
 from async_hpo.paths import SHORT
 
 _SECONDS = 250 if SHORT else 20  # for all trials; a cap alone where the tests run
@@ -34,7 +35,7 @@ _HOW = {"_n_train": _FEW, "_whole": False, "_noise": False, "_seed": 0}
 def objective(f: Callable[..., None], config_space: dict[str, Any]) -> bool:
     """Check an objective for `DropoutMLP` (exercise 1.1) in processes of its own, as on Syne Tune's `PythonBackend`."""
     checks = Checklist("1.1")
-    with checks.part("it ends in reasonable time"):
+    with checks.part(_("it ends in reasonable time")):
         _check_arguments(checks, f, config_space)
         with _trials(f, config_space) as run:
             _check_trials(checks, run)
@@ -42,16 +43,21 @@ def objective(f: Callable[..., None], config_space: dict[str, Any]) -> bool:
 
 
 def _check_arguments(checks: Checklist, f: Callable[..., None], space: dict[str, Any]) -> None:
-    checks("it is a function", isinstance(f, FunctionType), type(f).__name__, "a function made with def")
+    checks(_("it is a function"), isinstance(f, FunctionType), type(f).__name__, _("a function made with def"))
     parameters = inspect.signature(f).parameters
     named = [name for name, parameter in parameters.items() if parameter.kind != parameter.VAR_KEYWORD]
     missing = ", ".join(name for name in _EASY if name not in named and len(named) == len(parameters))
-    checks("it takes the hyperparameters and max_epochs", not missing, f"no {missing}")
+    checks(_("it takes the hyperparameters and max_epochs"), not missing, _("no {}", missing))
     lacking = ", ".join(name for name in dict.fromkeys([*_EASY, *named]) if name not in space)
-    expected = "every argument of the objective, max_epochs too (a constant)"
-    checks("the configuration space has its arguments", not lacking, f"no {lacking}", expected)
+    expected = _("every argument of the objective, max_epochs too (a constant)")
+    checks(_("the configuration space has its arguments"), not lacking, _("no {}", lacking), expected)
     outside = ", ".join(f.__code__.co_freevars)
-    checks("it uses nothing that is defined around it", not outside, outside, "all that it needs, inside the function")
+    checks(
+        _("it uses nothing that is defined around it"),
+        not outside,
+        outside,
+        _("all that it needs, inside the function"),
+    )
 
 
 @contextmanager
@@ -67,11 +73,11 @@ def _trials(f: Callable[..., None], space: dict[str, Any]) -> Iterator[Callable[
         reports, status = [], Status.in_progress
         while status == Status.in_progress:
             if time.monotonic() > end:
-                raise TimeoutError(f"it was still running after {_SECONDS} s")
+                raise TimeoutError(_("it was still running after {} s", _SECONDS))
             statuses, new = backend.fetch_status_results([trial_id])
             reports += [report for _, report in new]
             status = statuses[trial_id][1]
-        said = [line.strip() for line in backend.stderr(trial_id) if line.strip()] or ["it ended without a message"]
+        said = [line.strip() for line in backend.stderr(trial_id) if line.strip()] or [_("it ended without a message")]
         return pd.DataFrame(reports), said[-1] if status == Status.failed else ""
 
     with tempfile.TemporaryDirectory() as folder:
@@ -156,23 +162,23 @@ def _check_trials(checks: Checklist, run: Callable[..., tuple[pd.DataFrame, str]
         if is_whole:
             run = functools.partial(run, _whole=True)
             reports, error = run()
-        checks("it ends in reasonable time", True)
-        expected = "no exception, and all that it needs inside, imports too"
-        checks("it runs in a process of its own, by itself", not error, error, expected)
+        checks(_("it ends in reasonable time"), True)
+        expected = _("no exception, and all that it needs inside, imports too")
+        checks(_("it runs in a process of its own, by itself"), not error, error, expected)
         _check_reports(checks, reports)
-        reports, _ = run(max_epochs=2)
+        reports = run(max_epochs=2)[0]
         epochs = [*reports.get("epoch", [])]
-        checks("max_epochs decides when it ends", epochs == [1, 2], f"epochs {epochs} with max_epochs=2")
+        checks(_("max_epochs decides when it ends"), epochs == [1, 2], _("epochs {} with max_epochs=2", epochs))
         _check_hyperparameters(checks, run, reports[:1])
         # Random labels can be learnt by heart, but not guessed. Of 200 images a part may be split off to validate.
         noise, error = run(_noise=True, **_BY_HEART, _n_train=60 if is_whole else 200)
         if not error:  # as when it can't split so few
             best, worst = noise["validation_error"].min(), noise["validation_error"].max()
-            expected = "errors near 0.9 where all labels are random"
-            checks("it validates on images that it was not trained on", not best < 0.35, f"{best:.3f}", expected)
-            checks("validation_error is a share of wrong labels", not worst > 1, f"{worst:.3f}", expected)
+            expected = _("errors near 0.9 where all labels are random")
+            checks(_("it validates on images that it was not trained on"), not best < 0.35, f"{best:.3f}", expected)
+            checks(_("validation_error is a share of wrong labels"), not worst > 1, f"{worst:.3f}", expected)
     except TimeoutError:
-        print(f"– not checked any further, because {_SECONDS} s were over")
+        print(_("– not checked any further, because {} s were over", _SECONDS))
 
 
 def _check_hyperparameters(
@@ -185,37 +191,44 @@ def _check_hyperparameters(
 
     is_repeatable = curve(run(max_epochs=1, _seed=1)[0]) == curve(first)
     if not is_repeatable:
-        print("– the same configuration gave two learning curves: set PyTorch's seed inside, to see them again")
+        print(_("– the same configuration gave two learning curves: set PyTorch's seed inside, to see them again"))
         is_repeatable = curve(run(max_epochs=1)[0]) == curve(first)
-    for name, (value, _, _) in HYPERPARAMETERS.items():
+    for name, (value, *_limits) in HYPERPARAMETERS.items():
         reports, error = run(**{name: value}, max_epochs=1)
-        with checks.part(f"it uses {name}"):
+        with checks.part(_("it uses {}", name)):
             if error:
-                checks(f"it uses {name}", False, error, f"reports with {name}={value}")
+                checks(_("it uses {}", name), False, error, _("reports with {}={}", name, value))
             elif name == "batch_size" and first["_steps"].max():
                 ratio = first["_steps"].max() / reports["_steps"].max()
-                seen = f"{ratio:.1f} times as many steps with {_EASY[name]} as with {value}"
-                checks("it uses batch_size", abs(ratio * _EASY[name] / value - 1) < 0.1, seen)
+                seen = _("{} times as many steps with {} as with {}", f"{ratio:.1f}", _EASY[name], value)
+                checks(_("it uses batch_size"), abs(ratio * _EASY[name] / value - 1) < 0.1, seen)
             elif is_repeatable:
-                seen = f"the same learning curve with {name}={value} as with {_EASY[name]}"
-                checks(f"it uses {name}", curve(reports) != curve(first), seen)
+                seen = _("the same learning curve with {}={} as with {}", name, value, _EASY[name])
+                checks(_("it uses {}", name), curve(reports) != curve(first), seen)
 
 
 def _check_reports(checks: Checklist, reports: pd.DataFrame) -> None:
-    checks("it reports to Syne Tune", len(reports) > 0, "no report")
+    checks(_("it reports to Syne Tune"), len(reports) > 0, _("no report"))
     found = ", ".join(name for name in reports if not name.startswith(("st_", "_")))
-    checks("it reports epoch and validation_error", {"epoch", "validation_error"} <= {*reports}, found)
+    checks(_("it reports epoch and validation_error"), {"epoch", "validation_error"} <= {*reports}, found)
     epochs, errors, steps = ([*reports[name]] for name in ("epoch", "validation_error", "_steps"))
-    checks("it reports after every epoch", epochs == [1, 2, 3], f"epoch = {epochs}", "epoch = [1, 2, 3]")
+    checks(_("it reports after every epoch"), epochs == [1, 2, 3], f"epoch = {epochs}", "epoch = [1, 2, 3]")
     # No steps at all: it was not trained by an optimizer of PyTorch's.
     n_steps = [after - before for before, after in pairwise([0, *steps])]
     trains = steps[-1] == 0 or min(n_steps) > 0
-    checks("it trains between its reports", trains, f"{steps} training steps before the reports")
+    checks(_("it trains between its reports"), trains, _("{} training steps before the reports", steps))
     even = max(n_steps) <= 1.5 * min(n_steps)
-    checks("it trains for one epoch between its reports", even, f"{n_steps} steps", "as many each time")
+    checks(_("it trains for one epoch between its reports"), even, _("{} steps", n_steps), _("as many each time"))
     right = all(isinstance(error, Real) and 0 <= float(error) <= 1 for error in errors)
-    checks("validation_error is a share of images", right, f"{errors}", "numbers between 0 and 1; of a tensor, .item()")
+    checks(
+        _("validation_error is a share of images"),
+        right,
+        f"{errors}",
+        _("numbers between 0 and 1; of a tensor, .item()"),
+    )
     # Guessing errs on 0.9 of the images; this small network gets below 0.4 in three epochs.
-    expected = "errors that fall below 0.5; guessing has 0.9, and the error is 1 - accuracy"
-    checks("validation_error is an error", min(errors) < 0.5, f"{errors}", expected)
-    checks("it validates without dropout", not any(reports["_dropped"]), "dropout was on", "model.eval() before")
+    expected = _("errors that fall below 0.5; guessing has 0.9, and the error is 1 - accuracy")
+    checks(_("validation_error is an error"), min(errors) < 0.5, f"{errors}", expected)
+    checks(
+        _("it validates without dropout"), not any(reports["_dropped"]), _("dropout was on"), _("model.eval() before")
+    )

@@ -6,8 +6,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+from async_hpo import language
 from async_hpo.plots.colors import CYCLE, OTHERS, TRIAL, WAITING  # noqa: F401
 
 
@@ -29,6 +31,9 @@ def use_style() -> None:
     """Set fonts and colours for every figure of the book, and SVG as the notebooks' format. A figure is as wide as the
     style says, so that text has the same size in all, and carries no date: drawn again, it is the same text."""
     set_matplotlib_formats("svg", bbox_inches=None, metadata={"Date": None})
+    if figures := language.formatter("image/svg+xml"):
+        draw = figures.for_type(Figure)
+        figures.for_type(Figure, lambda figure: language.in_figure(draw(figure)))
     plt.style.use(STYLE)
     plt.rcParams["axes.prop_cycle"] = plt.cycler(color=CYCLE)
 

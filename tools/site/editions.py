@@ -1,15 +1,18 @@
 """Each page is there in each of the book's languages (tools/languages.py), and leads to the others.
 
 Words of this extension are translated by the catalogue `site`, those of the templates by `sphinx`, as all of Sphinx's
-own; a page's text by the catalogue of its name, also where Sphinx would leave it out. This extension comes first in
+own; a page's text by the catalogue of its name, also where Sphinx would leave it out; code and outputs by
+`tools.translated`, which also makes the notebooks to download. This extension comes first in
 _config.yml: where others have a catalogue of the same name, ours goes before theirs.
 """
 
+import json
 from gettext import NullTranslations, translation
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import nbformat
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -18,6 +21,7 @@ from sphinx.locale import get_translation
 from sphinx.transforms import SphinxTransform
 from sphinx_exercise.nodes import exercise_subtitle
 
+from tools import translated
 from tools.languages import NAMES, SOURCE, folder
 
 _ = get_translation("site")
@@ -31,6 +35,8 @@ def setup(app: Sphinx) -> None:
         app.add_transform(transform)
     app.connect("config-inited", speak, priority=850)
     app.connect("builder-inited", keep_outputs_apart, priority=900)
+    app.connect("source-read", translate_code_and_outputs)
+    app.connect("build-finished", translate_downloads)
     app.connect("html-page-context", add_editions)
 
 
@@ -44,6 +50,7 @@ def speak(app: Sphinx, config: Config) -> None:
     config.project = config.html_title = _(config.html_title)
     config.author = _(config.author)
     config.nb_code_prompt_show, config.nb_code_prompt_hide = _("Show this part"), _("Hide this part")
+    config.togglebutton_hint, config.togglebutton_hint_hide = _("Click to show"), _("Click to hide")
     options = config.html_theme_options
     options["search_bar_text"] = _("Search this book")
     options["logo"] = {"alt_text": _("{}: the first page").format(config.html_title)}
@@ -58,15 +65,45 @@ def keep_outputs_apart(app: Sphinx) -> None:
     app.env.mystnb_config = app.env.mystnb_config.copy(output_folder=beside)  # type: ignore[attr-defined]
 
 
+def translate_code_and_outputs(app: Sphinx, docname: str, source: list[str]) -> None:
+    if app.config.language != SOURCE and app.env.doc2path(docname).endswith(".ipynb"):
+        notebook = nbformat.reads(source[0], as_version=4)
+        translated.code_and_outputs(notebook, app.config.language)
+        source[0] = nbformat.writes(notebook)
+
+
+def translate_downloads(app: Sphinx, exception: Exception | None) -> None:
+    if app.config.language != SOURCE and app.builder.name == "html" and not exception:
+        for docname in app.env.found_docs:
+            page = Path(app.env.doc2path(docname))
+            download = Path(app.outdir, "_sources", docname).with_suffix(page.suffix)
+            download.write_text(translated.translated(page, app.config.language), encoding="utf-8")
+
+
 def add_editions(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     if app.builder.name == "html":
         here, page = app.config.language, f"{quote(pagename)}.html"
         up = "" if here == SOURCE else "../"
+        if here != SOURCE:
+            catalogue = {"locale": here, "messages": words_of_the_search(), "plural_expr": "0"}
+            app.add_js_file(None, body=f"Documentation.addTranslations({json.dumps(catalogue)});")
         context["editions"] = []
         for language, name in NAMES.items():
             path = folder(language) + page
             address = page.rpartition("/")[2] if language == here else context["pathto"](up + path, 1)
             context["editions"].append({"language": language, "name": name, "path": path, "address": address})
+
+
+def words_of_the_search() -> dict[str, str]:
+    """Where Sphinx's own translation is awkward, or asks for categories, which no reader can choose."""
+    return {
+        "Hide Search Matches": _("Hide Search Matches"),
+        "Search finished, found ${resultCount} page(s) matching the search query.": _(
+            "Search finished, found ${resultCount} page(s) matching the search query."
+        ),
+        "Your search did not match any documents. Please make sure that all words are spelled correctly and that "
+        "you've selected enough categories.": _("No page has all of these words. Is each spelled correctly?"),
+    }
 
 
 class PartsOfTheBook(SphinxTransform):
@@ -75,10 +112,10 @@ class PartsOfTheBook(SphinxTransform):
     default_priority = 101  # it adds them at 100
 
     def apply(self, **kwargs: Any) -> None:
-        translated = text_of(self.env.docname, self.config.language)
+        text = text_of(self.env.docname, self.config.language)
         for contents in self.document.findall(addnodes.toctree):
             if contents.get("caption"):
-                contents["caption"] = translated.gettext(contents["caption"])
+                contents["caption"] = text.gettext(contents["caption"])
 
 
 class TitlesAsMessages(SphinxTransform):

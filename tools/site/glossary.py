@@ -14,9 +14,9 @@ from tools.site.editions import text_of
 PAGE = "book/glossary"
 TERM = re.compile(r"^(?![\s:`]).+$", re.MULTILINE)
 #: Terms that are everyday words as well: only the glossary and the drawing of a trial explain them. In Korean, 보고
-#: (report) is "see, and" as well.
+#: (report) is "see, and" as well, and 측정, 예측 (measured, predicted) are nouns, of anything.
 EVERYDAY = {"en": {"batch", "busy", "gap", "order", "useful"}}
-EVERYDAY["ko"] = EVERYDAY["en"] | {"report"}
+EVERYDAY["ko"] = EVERYDAY["en"] | {"report", "measured", "predicted"}
 #: What may follow a term and belongs to its link, and what may follow that. A part of a longer word is not the term.
 ENDINGS = {"en": r"s?(?![\w/-])", "ko": rf"(?={korean.ENDING}(?![\w/-]))"}
 #: Text in these is left alone: names, code, links, and what stands beside the text.
@@ -47,12 +47,16 @@ def without_original(term: str) -> str:
 
 def link_terms(app: Sphinx, doctree: nodes.document) -> None:
     if app.env.docname == PAGE:
+        for terms in doctree.findall(addnodes.glossary):
+            terms[0].children.sort(key=lambda item: item.astext())  # in the order of the page's own language
         return
-    language = app.config.language
-    missing = {word: term for word, term in app.config.glossary_terms.items() if term not in EVERYDAY[language]}
+    language, words = app.config.language, app.config.glossary_terms
+    missing = {word: term for word, term in words.items() if term not in EVERYDAY[language]}
+    longest_first = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+    pattern = re.compile(rf"(?<![\w./-])({longest_first}){ENDINGS[language]}", re.IGNORECASE)
     for text in list(doctree.findall(nodes.Text)):
         if missing and is_prose(text):
-            link_first(text, missing, app.env.docname, ENDINGS[language])
+            link_first(text, pattern, missing, app.env.docname)
 
 
 def is_prose(node: nodes.Node, in_paragraph: bool = False) -> bool:
@@ -62,10 +66,11 @@ def is_prose(node: nodes.Node, in_paragraph: bool = False) -> bool:
     return is_prose(node.parent, in_paragraph) if node.parent else in_paragraph
 
 
-def link_first(text: nodes.Text, missing: dict[str, str], page: str, ending: str) -> None:
-    """Replace a piece of text by links and what stands between them; take their terms from `missing`."""
-    longest_first = sorted(missing, key=len, reverse=True)
-    terms = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, longest_first))}){ending}", re.IGNORECASE)
+def link_first(text: nodes.Text, terms: re.Pattern[str], missing: dict[str, str], page: str) -> None:
+    """Replace a piece of text by links and what stands between them; take their terms from `missing`.
+
+    `terms` finds linked ones, too: a part of a longer term is not the shorter one.
+    """
     target = {"refdomain": "std", "reftype": "term", "refexplicit": True, "refwarn": True, "refdoc": page}
     pieces: list[nodes.Node] = []
     source, end = text.astext(), 0

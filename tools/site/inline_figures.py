@@ -14,6 +14,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+from async_hpo.language import catalogue, in_figure
+from tools.languages import SOURCE
+
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", XLINK)
@@ -35,7 +38,10 @@ class InlineFigures(SphinxPostTransform):
         for number, image in enumerate(list(self.document.findall(nodes.image))):
             path = Path(self.env.srcdir, image["uri"])
             if path.suffix == ".svg" and path.is_file():
-                html = inline(path.read_text(encoding="utf-8"), image.get("alt", ""), f"f{number}-")
+                svg = path.read_text(encoding="utf-8")
+                if self.config.language != SOURCE:
+                    svg = in_figure(svg, catalogue("figures", self.config.language).gettext)
+                html = inline(svg, image.get("alt", ""), f"f{number}-")
                 image.replace_self(nodes.raw("", html, format="html"))
 
 

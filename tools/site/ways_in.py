@@ -50,6 +50,9 @@ def add_codespaces(app: Sphinx, pagename: str, templatename: str, context: dict[
         if group.get("label") == "launch-buttons":
             url = app.config.book_repository.replace(GITHUB, "https://codespaces.new") + "?quickstart=1"
             words = {"text": "Codespaces", "tooltip": _("Open in GitHub Codespaces")}
+            here = f"lab/tree/{folder(app.config.language)}"  # where binder/postBuild puts this language's notebooks
+            for button in group["buttons"]:
+                button["url"] = button["url"].replace("lab/tree/", here)
             group["buttons"].append({"type": "link", "icon": "fab fa-github", "url": url} | words)
 
 
