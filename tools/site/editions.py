@@ -19,7 +19,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.locale import get_translation
 from sphinx.transforms import SphinxTransform
-from sphinx_exercise.nodes import exercise_subtitle
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx_exercise.nodes import exercise_subtitle, is_extension_node
 
 from tools import translated
 from tools.languages import NAMES, SOURCE, folder
@@ -33,6 +34,7 @@ def setup(app: Sphinx) -> None:
         app.add_message_catalog(catalogue, str(LOCALE))
     for transform in (TitlesAsMessages, TitlesOfSolutions, PartsOfTheBook):
         app.add_transform(transform)
+    app.add_post_transform(TitlesWithoutParentheses)
     app.connect("config-inited", speak, priority=850)
     app.connect("builder-inited", keep_outputs_apart, priority=900)
     app.connect("source-read", translate_code_and_outputs)
@@ -140,3 +142,15 @@ class TitlesOfSolutions(SphinxTransform):
         registry = getattr(self.env, "sphinx_exercise_registry", {})
         for title in self.document.findall(exercise_subtitle):
             registry[title.parent.parent["label"]]["node"][0] = title.parent.deepcopy()
+
+
+class TitlesWithoutParentheses(SphinxPostTransform):
+    """sphinx-exercise puts them around an exercise's own title, which begins with the exercise's number."""
+
+    default_priority = 22  # sphinx-exercise is done at 21
+
+    def run(self, **kwargs: Any) -> None:
+        for exercise in self.document.findall(is_extension_node):
+            for text in list(exercise[0].findall(nodes.Text)):
+                if text in (" (", ")"):
+                    text.parent.replace(text, nodes.Text(text.strip("()")))
