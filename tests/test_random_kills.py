@@ -8,6 +8,7 @@ them was broken. `make kills` plays many seeds; these again:
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -63,6 +64,18 @@ class Plan(NamedTuple):
         return cls(seed, backend, whom, how, draw.uniform(0, SECONDS), draw.random() < 0.2)
 
 
+class Enough:
+    """Ends a search so long after its first report: a busy machine may start late."""
+
+    def __init__(self):
+        self.end = math.inf  # on the monotonic clock
+
+    def __call__(self, status) -> bool:
+        if status.overall_metric_statistics.count and self.end == math.inf:
+            self.end = time.monotonic() + SECONDS + 1
+        return time.monotonic() > self.end
+
+
 # --- the searches ----------------------------------------------------------------------------------------------------
 
 
@@ -102,12 +115,13 @@ def _play(plan: Plan, folder: Path, cluster: Any) -> list[str]:
     address = cluster.address if cluster else None
     # What is installed: Python 3.11 lets its server find nothing else.
     CONTEXT.set_forkserver_preload(["async_hpo.search", "pytest", "syne_tune_workers.ray_backend"])
-    tuner = CONTEXT.Process(target=session, args=(plan, folder, address), kwargs={"seconds": SECONDS + 1})
+    options = {"seconds": None, "stop_criterion": Enough()}
+    tuner = CONTEXT.Process(target=session, args=(plan, folder, address), kwargs=options)
     tuner.start()
     wait_for(lambda: any(epochs for *_, epochs in told_in(folder).values()), LONG, "a report", tuner)
     time.sleep(plan.after)
     victim, at = strike(plan, folder, tuner.pid, cluster), time.monotonic()
-    tuner.join(60)
+    tuner.join(LONG)
     late = tuner.is_alive()
     if late:
         tuner.kill()
@@ -233,7 +247,7 @@ def judge(plan: Plan, folder: Path, code: int | None, victim: float | None, at: 
             if status != "Failed" or not said.strip():
                 broken.append(f"trial {n} was hit and is {status}: {said[-300:]!r}")
     pids = [pid for _, pids, _ in told.values() for pid in pids]
-    end = time.monotonic() + 20
+    end = time.monotonic() + LONG
     while alive(pids) and time.monotonic() < end:
         time.sleep(0.1)
     return broken + [f"{psutil.Process(pid)} lives on" for pid in alive(pids)]
