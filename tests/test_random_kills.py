@@ -27,6 +27,7 @@ import pytest
 import syne_tune_workers
 from backend_helpers import LONG, alive, wait_for
 from journal import N_EPOCHS
+from syne_tune.backend.trial_status import Status
 from syne_tune.config_space import uniform
 from syne_tune.optimizer.baselines import RandomSearch
 from syne_tune_workers import processes, ray_cluster
@@ -65,15 +66,23 @@ class Plan(NamedTuple):
 
 
 class Enough:
-    """Ends a search so long after its first report: a busy machine may start late."""
+    """Ends a search some time after its first report, and when it is known what became of the trials by then.
+
+    A busy machine may start late, and be slow to see that a process is gone. What has been stopped never ends.
+    """
 
     def __init__(self):
-        self.end = math.inf  # on the monotonic clock
+        self.begin = math.inf  # on the monotonic clock
+        self.trials: set[int] = set()
 
     def __call__(self, status) -> bool:
-        if status.overall_metric_statistics.count and self.end == math.inf:
-            self.end = time.monotonic() + SECONDS + 1
-        return time.monotonic() > self.end
+        if status.overall_metric_statistics.count:
+            self.begin = min(self.begin, time.monotonic())
+        seconds, seen = time.monotonic() - self.begin, status.last_trial_status_seen
+        if seconds < SECONDS:
+            self.trials = {*seen}
+        in_doubt = any(seen[trial_id] == Status.in_progress for trial_id in self.trials)
+        return seconds > 15 or (seconds > SECONDS + 1 and not in_doubt)
 
 
 # --- the searches ----------------------------------------------------------------------------------------------------
