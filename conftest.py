@@ -5,14 +5,17 @@ Here and not in tests/, so that `pytest notebooks` sees it too.
 
 import os
 import signal
+import tomllib
 from pathlib import Path
 
 os.environ["SHORT_BUDGET"] = "1"  # before anything imports async_hpo.paths; the notebooks' kernels inherit it
 
 import pytest
 
-from tools.notebooks import PARAMETERS, SHORT, draws, notebooks, reads_recordings, set_parameters, tags
+from tools.notebooks import PARAMETERS, ROOT, draws, notebooks, reads_recordings, set_parameters, tags
 
+#: Notebook -> its parameters' values in the tests.
+SHORT = tomllib.loads((ROOT / "tests" / "short_budgets.toml").read_text("utf-8"))
 IDLE = os.environ.get("IDLE_MACHINE") == "1"
 
 # What a script's shell starts in the background ignores interrupts, and so would all that tests start, and interrupt.

@@ -28,7 +28,8 @@ def small_book(parent, pages=None):
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.md"))
     (folder / "async_hpo" / "plots").mkdir(parents=True)
-    for name in ("_config.yml", "async_hpo/plots/colors.py"):
+    code = ("__init__", "paths", "language", "plots/colors")
+    for name in ("_config.yml", *(f"async_hpo/{name}.py" for name in code)):
         shutil.copy(ROOT / name, folder / name)
     pages = pages or {"index": "# One\n", "[two]": "# Two\n"}
     for name, text in pages.items():
@@ -189,6 +190,9 @@ def test_ways_in_where_the_address_is_known_and_nowhere_else(book):
             f"{address}/issues/new": three,
         }.items():
             assert (way in page) == bool(known), way
+        translated = (book / "_build" / "html" / "ko" / "book" / "[three].html").read_text("utf-8")
+        assert ("lab/tree/ko/book/" in translated) == bool(known)
+        assert (book / "_build" / "html" / "ko" / "_sources" / "book" / "[three].ipynb").exists()
 
 
 def test_a_warning_fails_and_does_not_hide_in_the_next_build(book):

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import tomllib
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -18,7 +19,6 @@ from tools import figures
 from tools.execute import LIVE, TRAINS, run_cells
 from tools.notebooks import (
     ROOT,
-    SHORT,
     SWITCH,
     code_cells,
     draws,
@@ -32,6 +32,7 @@ from tools.notebooks import (
 from tools.save import CHAPTER, SOLUTIONS, saved_code
 from tools.site.captions import TAG as CAPTION
 
+SHORT = tomllib.loads((ROOT / "tests" / "short_budgets.toml").read_text("utf-8"))
 NOTEBOOKS = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 BY_NAME = {path.stem: path for path in notebooks()}
 WITH_SWITCH = [path for path in notebooks() if reads_recordings(read(path))]

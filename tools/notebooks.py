@@ -1,6 +1,5 @@
 """The book's notebooks: which they are, their code, and the values of their parameters."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = "parameters"  # papermill's tag of the cell whose values others may follow
 SWITCH = "run_anew"  # the parameter of pages that read recordings
-#: Notebook -> its parameters' values in the tests.
-SHORT = tomllib.loads((ROOT / "tests" / "short_budgets.toml").read_text("utf-8"))
 
 
 def notebooks() -> list[Path]:

@@ -12,7 +12,7 @@ import sys
 import tokenize
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from gettext import GNUTranslations
+from gettext import NullTranslations
 from html import escape, unescape
 from pathlib import Path
 
@@ -45,7 +45,9 @@ def page_of(path: Path) -> str:
 
 @cache
 def messages(name: str, language: str) -> dict[str, str]:
-    """A catalogue's messages, the longest first."""
+    """A catalogue's messages, the longest first. There are none where a page has not been translated."""
+    if not catalogue_file(name, language).exists():
+        return {}
     with catalogue_file(name, language).open("rb") as file:
         found = {str(one.id): str(one.string) for one in read_po(file) if one.id and one.string and not one.fuzzy}
     return dict(sorted(found.items(), key=lambda one: -len(one[0])))
@@ -163,8 +165,8 @@ def filled(translation: str, found: re.Match[str], language: str) -> str:
 
 
 @cache
-def catalogue_of(name: str, language: str) -> GNUTranslations:
-    return catalogue(name, language)
+def catalogue_of(name: str, language: str) -> NullTranslations:
+    return catalogue(name, language) if catalogue_file(name, language).exists() else NullTranslations()
 
 
 def code_and_outputs(notebook: NotebookNode, language: str) -> None:
@@ -184,9 +186,9 @@ def translated(path: Path, language: str) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = in_text(cell.source, known)
-    first = notebook.cells.index(code_cells(notebook)[0])
-    speak = f'from async_hpo import language\n\nlanguage.use("{language}")  # {SPEAKING[language]}'
-    notebook.cells.insert(first, nbformat.v4.new_code_cell(speak, id="language"))
+    if cells := code_cells(notebook):
+        speak = f'from async_hpo import language\n\nlanguage.use("{language}")  # {SPEAKING[language]}'
+        notebook.cells.insert(notebook.cells.index(cells[0]), nbformat.v4.new_code_cell(speak, id="language"))
     return nbformat.writes(notebook) + "\n"
 
 

@@ -14,8 +14,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-from async_hpo.language import catalogue, in_figure
+from async_hpo.language import in_figure
 from tools.languages import SOURCE
+from tools.translated import catalogue_of
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ElementTree.register_namespace("", SVG)
@@ -40,7 +41,7 @@ class InlineFigures(SphinxPostTransform):
             if path.suffix == ".svg" and path.is_file():
                 svg = path.read_text(encoding="utf-8")
                 if self.config.language != SOURCE:
-                    svg = in_figure(svg, catalogue("figures", self.config.language).gettext)
+                    svg = in_figure(svg, catalogue_of("figures", self.config.language).gettext)
                 html = inline(svg, image.get("alt", ""), f"f{number}-")
                 image.replace_self(nodes.raw("", html, format="html"))
 
