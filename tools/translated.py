@@ -1,10 +1,11 @@
 """The book's notebooks in other languages, made from its catalogues: `make lab LANGUAGE=ko` calls this.
 
-They lie in a folder of the language's name, beside the figures, pages and recipes that they lead to. Those that are
-there already stay, with what their reader wrote. The pages take code and outputs from here; their text is translated by
+They lie in a folder of the language's name, beside the figures, pages and recipes that they lead to. What a reader has
+changed there stays. The pages take code and outputs from here; their text is translated by
 Sphinx itself, from the same catalogues.
 """
 
+import hashlib
 import io
 import re
 import shutil
@@ -24,7 +25,7 @@ from async_hpo.language import catalogue, catalogue_file, in_figure, in_table, w
 from tools.languages import SPEAKING, TRANSLATIONS
 from tools.notebooks import ROOT, code_cells, read
 
-PAGES = ("notebooks/*.ipynb", "notebooks/solutions/*.ipynb", "book/*.md")
+PAGES = ("notebooks/*.ipynb", "notebooks/solutions/*.ipynb", "book/*.md", "recipes/*.py")
 
 #: What stands before a message on its line: marks of Markdown, a directive or its option, or the cell of a table.
 BEFORE = r"(?m)(^[ \t]*(?:(?:[-*>]|#+|\d+\.|`{3,}\{[\w-]+\}|:alt:)[ \t]+)*|\|[ \t]*)"
@@ -193,33 +194,40 @@ def translated(path: Path, language: str) -> str:
 
 
 def write(language: str, folder: Path) -> list[Path]:
-    """Write what is not there yet, or was left as it was written. Returns the notebooks that have been kept."""
-    kept = []
+    """Write what is not there yet, or is as it was written. Returns what a reader has changed, and the book, too."""
+    shutil.copytree(ROOT / "book" / "_static", folder / "book" / "_static", dirs_exist_ok=True)
+    for figure in (folder / "book" / "_static").glob("*.svg"):
+        shown = in_figure(figure.read_text("utf-8"), catalogue_of("figures", language).gettext)
+        figure.write_text(shown, "utf-8")
+    remark, kept = catalogue_of("code", language).gettext, []
     for path in [path for places in PAGES for path in sorted(ROOT.glob(places))]:
         target = folder / path.relative_to(ROOT)
-        if not catalogue_file(page_of(path), language).exists():
+        if path.suffix == ".py":
+            text = in_code(path.read_text("utf-8"), remark)
+        elif catalogue_file(page_of(path), language).exists():
+            text = translated(path, language)
+        else:
             continue  # a notebook of the reader's own
-        text = translated(path, language)
-        if target.exists() and path.suffix == ".ipynb":
-            kept += [target] if target.read_text("utf-8") != text else []
+        mark = target.with_name(f".{target.name}.sha")  # of what was written: the reader has changed what differs
+        made_from = mark.read_text() if mark.exists() else ""
+        if target.exists() and made_from != _sha(target.read_text("utf-8")):
+            kept += [target] if made_from != _sha(text) else []
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")
-    for part in ("book/_static", "recipes"):
-        shutil.copytree(ROOT / part, folder / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    gettext = catalogue_of("figures", language).gettext
-    for figure in (folder / "book" / "_static").glob("*.svg"):
-        figure.write_text(in_figure(figure.read_text("utf-8"), gettext), "utf-8")
-    for recipe in (folder / "recipes").glob("*.py"):
-        recipe.write_text(in_code(recipe.read_text("utf-8"), catalogue_of("code", language).gettext), "utf-8")
+        mark.write_text(_sha(text))
     return kept
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def main(language: str) -> None:
     if language not in TRANSLATIONS:
         sys.exit(f"There is no {language!r}. The book has been translated to: {', '.join(TRANSLATIONS)}.")
     for path in write(language, ROOT / language):
-        print(f"Kept as it is: {path.relative_to(ROOT)}. To have it anew from the book, delete it.")
+        print(f"You have changed {path.relative_to(ROOT)}, and so has the book. To have the book's, delete yours.")
 
 
 if __name__ == "__main__":
