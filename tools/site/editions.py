@@ -35,6 +35,7 @@ def setup(app: Sphinx) -> None:
     for transform in (TitlesAsMessages, TitlesOfSolutions, PartsOfTheBook):
         app.add_transform(transform)
     app.add_post_transform(TitlesWithoutParentheses)
+    app.connect("config-inited", name_buttons, priority=400)  # sphinx-togglebutton reads the names at 500
     app.connect("config-inited", speak, priority=850)
     app.connect("builder-inited", keep_outputs_apart, priority=900)
     app.connect("source-read", translate_code_and_outputs)
@@ -47,12 +48,15 @@ def text_of(page: str, language: str) -> NullTranslations:
     return translation(page, LOCALE, [language], fallback=True)
 
 
+def name_buttons(app: Sphinx, config: Config) -> None:
+    config.togglebutton_hint, config.togglebutton_hint_hide = _("Click to show"), _("Click to hide")
+
+
 def speak(app: Sphinx, config: Config) -> None:
     """The words that _config.yml, Jupyter Book and MyST-NB have in English."""
     config.project = config.html_title = _(config.html_title)
     config.author = _(config.author)
     config.nb_code_prompt_show, config.nb_code_prompt_hide = _("Show this part"), _("Hide this part")
-    config.togglebutton_hint, config.togglebutton_hint_hide = _("Click to show"), _("Click to hide")
     options = config.html_theme_options
     options["search_bar_text"] = _("Search this book")
     options["logo"] = {"alt_text": _("{}: the first page").format(config.html_title)}
