@@ -207,7 +207,8 @@ def count_with_checkpoints(x, file, st_checkpoint_dir):
     kept.parent.mkdir(parents=True, exist_ok=True)
     report = Reporter()
     for epoch in itertools.count(int(kept.read_text()) + 1 if kept.exists() else 1):
-        kept.write_text(str(epoch))
+        kept.with_name("part").write_text(str(epoch))
+        kept.with_name("part").replace(kept)  # in one step: it may be killed at any moment
         report(epoch=epoch, error=x, pid=os.getpid())
         if Path(file).exists():
             return

@@ -181,7 +181,8 @@ def train_with_checkpoints(x, n_epochs, heard, st_checkpoint_dir):
     resumed = epoch = int(file.read_text()) if file.exists() else 0
     while epoch < n_epochs:
         epoch += 1
-        file.write_text(str(epoch))
+        file.with_name("part").write_text(str(epoch))
+        file.with_name("part").replace(file)  # in one step: it may be killed at any moment
         report_and_wait(report, heard, epoch=epoch, error=x, resumed=resumed, file=str(file))
 
 
