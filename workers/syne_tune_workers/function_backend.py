@@ -185,8 +185,14 @@ class FunctionBackend(TrialBackend):
         return self.trial_path(trial_id) / "checkpoints"
 
     def copy_checkpoint(self, src_trial_id: int, tgt_trial_id: int) -> None:
-        """Let a trial start from a copy of another one's checkpoint."""
-        shutil.copytree(self.checkpoint_trial_path(src_trial_id), self.checkpoint_trial_path(tgt_trial_id))
+        """Let a trial start from a copy of another one's checkpoint, while that one runs and replaces its files."""
+
+        def copy(file: str, to: str) -> None:
+            with contextlib.suppress(FileNotFoundError):  # it has just got its lasting name
+                shutil.copy2(file, to)
+
+        source, target = self.checkpoint_trial_path(src_trial_id), self.checkpoint_trial_path(tgt_trial_id)
+        shutil.copytree(source, target, copy_function=copy)
 
     def delete_checkpoint(self, trial_id: int) -> None:
         """Remove the trial's checkpoint; nothing if it has none."""

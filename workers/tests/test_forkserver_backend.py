@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -184,6 +185,29 @@ def train_with_checkpoints(x, n_epochs, heard, st_checkpoint_dir):
         file.with_name("part").write_text(str(epoch))
         file.with_name("part").replace(file)  # in one step: it may be killed at any moment
         report_and_wait(report, heard, epoch=epoch, error=x, resumed=resumed, file=str(file))
+
+
+def test_a_checkpoint_is_copied_while_its_trial_replaces_it(tmp_path):
+    backend, copied = backend_for(train_with_checkpoints, SPACE | {"n_epochs": 1, "heard": ""}), threading.Event()
+    backend.set_path(tmp_path)
+    kept = backend.checkpoint_trial_path(0)
+    kept.mkdir(parents=True)
+    (kept / "epoch").write_text("0")
+
+    def replace():
+        while not copied.is_set():
+            (kept / "part").write_text("1")
+            (kept / "part").replace(kept / "epoch")
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    try:
+        for trial_id in range(1, 200):
+            backend.copy_checkpoint(0, trial_id)
+            assert (backend.checkpoint_trial_path(trial_id) / "epoch").read_text() in ("0", "1")
+    finally:
+        copied.set()
+        thread.join()
 
 
 @pytest.mark.slow
