@@ -47,7 +47,7 @@ lab: .venv data ## open the notebooks in JupyterLab (TORCH=cpu: without NVIDIA's
 check: static data ## style, types, and the quick tests: 1 minute
 	@$(FULL) -m pytest tests workers/tests $(SIDE_BY_SIDE) -q -m "not cluster and not slow and not idle and not long"
 
-test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short budget: 25 minutes (ONLY=notebooks/speedup.ipynb: that one)
+test: $(if $(ONLY),,static) .venv data ## everything, notebooks with a short budget: 30 minutes (ONLY=notebooks/speedup.ipynb: that one)
 	@$(FULL) -m pytest $(SIDE_BY_SIDE) -m "not long" $(ONLY)
 
 long: .venv data ## what `make test` leaves out: environments from nothing, and the longest recipes and pages (25 minutes, 1 GB)
