@@ -6,6 +6,7 @@ own; a page's text by the catalogue of its name, also where Sphinx would leave i
 _config.yml: where others have a catalogue of the same name, ours goes before theirs.
 """
 
+import filecmp
 import json
 from gettext import NullTranslations, translation
 from pathlib import Path
@@ -83,7 +84,8 @@ def translate_downloads(app: Sphinx, exception: Exception | None) -> None:
         for docname in app.env.found_docs:
             page = Path(app.env.doc2path(docname))
             download = Path(app.outdir, "_sources", docname).with_suffix(page.suffix)
-            download.write_text(translated.translated(page, app.config.language), encoding="utf-8")
+            if filecmp.cmp(download, page, shallow=False):  # Sphinx has just put it there
+                download.write_text(translated.translated(page, app.config.language), encoding="utf-8")
 
 
 def add_editions(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
