@@ -93,13 +93,18 @@ def add_editions(app: Sphinx, pagename: str, templatename: str, context: dict[st
         here, page = app.config.language, f"{quote(pagename)}.html"
         up = "" if here == SOURCE else "../"
         if here != SOURCE:
-            catalogue = {"locale": here, "messages": words_of_the_search(), "plural_expr": "0"}
-            app.add_js_file(None, body=f"Documentation.addTranslations({json.dumps(catalogue)});")
+            translate_scripts(app, words_of_the_search())
         context["editions"] = []
         for language, name in NAMES.items():
             path = folder(language) + page
             address = page.rpartition("/")[2] if language == here else context["pathto"](up + path, 1)
             context["editions"].append({"language": language, "name": name, "path": path, "address": address})
+
+
+def translate_scripts(app: Sphinx, messages: dict[str, str]) -> None:
+    """Give a page's scripts these translations, beside Sphinx's own."""
+    found = {"locale": app.config.language, "messages": messages, "plural_expr": "0"}
+    app.add_js_file(None, body=f"Documentation.addTranslations({json.dumps(found)});")
 
 
 def words_of_the_search() -> dict[str, str]:

@@ -23,6 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.locale import get_translation
 
 from tools.languages import SOURCE
+from tools.site.editions import translate_scripts
 from tools.site.inline_figures import on_page
 
 _ = get_translation("site")
@@ -86,9 +87,7 @@ def add_to_page(app: Sphinx, pagename: str, templatename: str, context: dict, do
     if not here:
         return
     if app.config.language != SOURCE:
-        translations = {text: _(text) for text in words(Path(app.srcdir))}
-        catalogue = {"locale": app.config.language, "messages": translations, "plural_expr": "0"}
-        app.add_js_file(None, body=f"Documentation.addTranslations({json.dumps(catalogue)});")
+        translate_scripts(app, {text: _(text) for text in words(Path(app.srcdir))})
     if "explorer" in here:
         durations: dict[str, list] = {"cnn": recorded_durations(Path(app.srcdir, OURS))}
         durations |= {Path(table).name.split(".")[0]: public_durations(Path(app.srcdir, table)) for table in PUBLIC}
